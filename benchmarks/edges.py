@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ledger import server
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.auditor import Auditor
 from sluicegate.observe.incidents import Incidents

@@ -29,6 +29,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.base import id as checkpoint_ids
 
+from sluicegate.graphs.runtime.waiting.interrupts import Interrupts
 from sluicegate.state import State
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
 from sluicegate.storage.run_ids import MARK, root_run
@@ -56,6 +57,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def __init__(self, database: Database) -> None:
         super().__init__(serde=PlainDataSerializer())
         self._database = database
+        self.interrupts = Interrupts(database)
         self._guard = threading.Lock()
         self._last: dict[_At, StepRow] = {}
         self._results: dict[_At, list[tuple[Any, ...]]] = {}
@@ -241,21 +243,6 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def vacuum(self) -> None:
         self._database.vacuum()
 
-    def interrupted(self, workflow: str = "") -> Sequence[str]:
-        """The threads that are at an interrupt, longest-waiting first: all, or those of this workflow and those that
-        were not scheduled yet."""
-        which = ("WHERE workflow IN (?, '')", (workflow,)) if workflow else ("", ())
-        return self._threads(f"{which[0]} ORDER BY id", which[1])
-
-    def interrupted_after(self, cursor: str, workflow: str, limit: int) -> Sequence[tuple[str, str]]:
-        """As `interrupted`, from behind a cursor on, so many at most: each with the cursor that stands behind it."""
-        with self._database.reading() as execute:
-            rows = execute(
-                "SELECT id, thread FROM waiting WHERE (? = '' OR workflow IN (?, '')) AND id > ? ORDER BY id LIMIT ?",
-                (workflow, workflow, cursor, limit),
-            )
-        return [(row["id"], row["thread"]) for row in rows]
-
     def last_interrupt(self, thread: str) -> Any:
         """What a thread was last interrupted with, whether it has gone on since or not; None when it never was."""
         with self._database.reading() as execute:
@@ -264,33 +251,6 @@ class Checkpoints(BaseCheckpointSaver[str]):
                 (thread, _INTERRUPT),
             )
         return self.serde.loads_typed((rows[0]["type"], rows[0]["value"]))[0].value if rows else None
-
-    def unscheduled(self) -> Sequence[str]:
-        """The threads that have come to an interrupt since somebody looked, longest-waiting first."""
-        return self._threads("WHERE workflow = '' ORDER BY id", ())
-
-    def schedule(self, thread: str, workflow: str, deadline: str) -> None:
-        """Note whose interrupt this is, and its deadline, ISO 8601 in UTC."""
-        with self._database.writing() as execute:
-            execute("UPDATE waiting SET workflow = ?, deadline = ? WHERE thread = ?", (workflow, deadline, thread))
-
-    def unannounced(self) -> Sequence[tuple[str, str]]:
-        """The threads that no webhook has, longest-waiting first, with the checkpoints that they wait at."""
-        with self._database.reading() as execute:
-            rows = execute("SELECT thread, id FROM waiting WHERE announced = 0 ORDER BY id")
-        return [(row["thread"], row["id"]) for row in rows]
-
-    def announced(self, thread: str, checkpoint: str) -> None:
-        with self._database.writing() as execute:
-            execute("UPDATE waiting SET announced = 1 WHERE thread = ? AND id = ?", (thread, checkpoint))
-
-    def overdue(self, workflow: str, now: str) -> Sequence[str]:
-        """The threads of a workflow that are past their deadlines; whatever else waits is not read."""
-        return self._threads("WHERE workflow = ? AND deadline < ? ORDER BY deadline", (workflow, now))
-
-    def _threads(self, which: str, values: Sequence[str]) -> Sequence[str]:
-        with self._database.reading() as execute:
-            return [row["thread"] for row in execute(f"SELECT thread FROM waiting {which}", values)]  # noqa: S608
 
     def beginning(self, start: str) -> Sequence[str]:
         """Up to three threads whose ids begin like this; children only by more than the id of their run."""

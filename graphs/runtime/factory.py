@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from sluicegate.graphs.config.inputs.joint import joint_card, misfit
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
-from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
 from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
 from sluicegate.graphs.runtime.budgets.passages import LongestPassages
 from sluicegate.graphs.runtime.build import build
@@ -24,6 +23,7 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.slm_reviewer import reviewer
 from sluicegate.graphs.runtime.steps.child_run import NestedWorkflow
 from sluicegate.graphs.runtime.versions import keep
+from sluicegate.graphs.runtime.waiting.approvals import Approvals, call_ahead
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.embedded.weights import pipeline

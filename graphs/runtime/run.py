@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, cast
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.budgets.fan_out import release_reserved
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
+from sluicegate.graphs.runtime.waiting.approvals import Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.waiting.verdicts import Party, check_rights, is_due, late, not_before, verdict_on
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.retrieval.lance import one_version
-from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
 from sluicegate.state import Attachment, Conversation, Principal, Priority, State, question
 from sluicegate.storage.run_ids import MARK, root_run
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.runtime.steps.nested_tracer import NestedTracer
     from sluicegate.observe.tracing.tracer import RecordingTracer
 
-__all__ = ["Outcome", "Pause", "Runner"]
+__all__ = ["Pause", "Runner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +46,6 @@ class Pause:
 
     after: Literal["*"] | list[str] | None = None
     before: Literal["*"] | list[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of a run, or where it waits."""
-
-    run: str
-    state: State
-    ms: float
-    """Duration of this segment, in milliseconds."""
-    waiting: Waiting | None = None
-    withheld: str = ""
-    """Why the answer is not for the reader it was read for; empty when it is."""
-
-    @property
-    def summary(self) -> RunSummary:
-        return RunSummary.of(self.state, status="waiting" if self.waiting else None)
-
-    @property
-    def status(self) -> str:
-        return self.summary.status
-
-    @property
-    def path(self) -> str:
-        """What the run used; empty before its end."""
-        return self.summary.path or ""
-
-    @property
-    def edited(self) -> dict[str, dict[str, Any]] | None:
-        """The arguments of the tool call `before` and `after` a person's edit; None when none were edited."""
-        approval, extraction = self.state.get("approval"), self.state.get("extraction")
-        before, after = approval and approval.get("arguments"), extraction and extraction["fields"]
-        if not approval or approval["verdict"] != "edit" or before is None or after is None or before == after:
-            return None
-        return {"before": before, "after": after}
-
-    @property
-    def text(self) -> str:
-        """The answer as it may be shown; empty while a person has not decided on it."""
-        return self.summary.sent
 
 
 class Runner:

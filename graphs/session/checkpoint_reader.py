@@ -15,8 +15,8 @@ from sluicegate.storage.database import place
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple
 
-    from sluicegate.graphs.runtime.approvals import Waiting
     from sluicegate.graphs.runtime.checkpoints import Checkpoints
+    from sluicegate.graphs.runtime.waiting.approvals import Waiting
     from sluicegate.nodes.kinds.human_interrupt import Interrupt
 
 __all__ = [
@@ -74,7 +74,7 @@ def questions(
     None for one that cannot be read, and for one that does not concern the reader, of whose state nothing is read. Not
     more than `limit` runs are looked at."""
     with _checkpoints() as checkpoints:
-        for cursor, run in checkpoints.interrupted_after(after, workflow, limit):
+        for cursor, run in checkpoints.interrupts.after(after, workflow, limit):
             try:
                 last = checkpoints.last_interrupt(run)
                 yield cursor, _approval_state(checkpoints, run) if last and concerns(last) else None
@@ -98,7 +98,7 @@ def full_id(start: str) -> str:
 def all_waiting(workflow: str = "") -> list[Run]:
     """The waiting runs, shadow runs left out, longest-waiting first."""
     with _checkpoints() as checkpoints:
-        found = [_state(checkpoints, thread)["run"] for thread in checkpoints.interrupted(workflow)]
+        found = [_state(checkpoints, thread)["run"] for thread in checkpoints.interrupts.threads(workflow)]
     return [run for run in found if not run["shadow"] and workflow in ("", run["workflow"])]
 
 
@@ -109,7 +109,7 @@ def overdue(workflow: str, now: datetime) -> list[Run]:
     """
     schedule_waiting()
     with _checkpoints() as checkpoints:
-        late = checkpoints.overdue(workflow, now.astimezone(UTC).isoformat())
+        late = checkpoints.interrupts.overdue(workflow, now.astimezone(UTC).isoformat())
         found = [_state(checkpoints, thread)["run"] for thread in late]
     return [run for run in found if not run["shadow"]]
 
@@ -118,7 +118,7 @@ def schedule_waiting(workflow: str = "", timed: "Callable[[Waiting], None]" = la
     """Note workflow and deadline of what has begun to wait, and first tell `timed` of it; of one workflow where it is
     named. Raises what `timed` raises."""
     with _checkpoints() as checkpoints:
-        for thread in checkpoints.unscheduled():
+        for thread in checkpoints.interrupts.unscheduled():
             try:
                 asked = _approval_state(checkpoints, thread)
             except RunError as error:
@@ -132,11 +132,11 @@ def schedule_waiting(workflow: str = "", timed: "Callable[[Waiting], None]" = la
             if not asked.state["run"]["shadow"]:
                 timed(asked.question)
             until = datetime.fromisoformat(asked.question["deadline"]).astimezone(UTC)
-            checkpoints.schedule(thread, asked.question["workflow"], until.isoformat())
+            checkpoints.interrupts.schedule(thread, asked.question["workflow"], until.isoformat())
 
 
 def _approval_state(checkpoints: "Checkpoints", run: str) -> ApprovalState:
-    from sluicegate.graphs.runtime.approvals import put_to_people
+    from sluicegate.graphs.runtime.waiting.approvals import put_to_people
 
     found = _loaded(checkpoints, run)
     state = _state_of(found, run)
@@ -154,7 +154,7 @@ def left_at_home() -> int:
         return 0
     checkpoints = SqliteCheckpoints(path)
     try:
-        return len(checkpoints.interrupted())
+        return len(checkpoints.interrupts.threads())
     finally:
         checkpoints.close()
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from langgraph.types import StateSnapshot
 
     from sluicegate.graphs.config.load import Workflow
-    from sluicegate.graphs.runtime.approvals import Waiting
+    from sluicegate.graphs.runtime.waiting.approvals import Waiting
 
 __all__ = ["Session"]
 

@@ -18,7 +18,7 @@ from sluicegate.state import Branch, State, TrailEntry
 
 if TYPE_CHECKING:
     from sluicegate.graphs.config.load import Workflow
-    from sluicegate.graphs.runtime.approvals import Waiting
+    from sluicegate.graphs.runtime.waiting.approvals import Waiting
 
 __all__ = [
     "Comparison",

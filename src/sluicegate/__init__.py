@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.picture.picture import svg
     from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.graphs.runtime.intake import principal
-    from sluicegate.graphs.runtime.run import Outcome
+    from sluicegate.graphs.runtime.outcome import Outcome
     from sluicegate.graphs.runtime.versions import keep, kept
     from sluicegate.graphs.session.session import Session
     from sluicegate.nodes.kind import Node, NodeKind
@@ -52,7 +52,7 @@ else:
             "graphs.picture.picture": ("svg",),
             "graphs.runtime.factory": ("open_workflow",),
             "graphs.runtime.intake": ("principal",),
-            "graphs.runtime.run": ("Outcome",),
+            "graphs.runtime.outcome": ("Outcome",),
             "graphs.runtime.versions": ("keep", "kept"),
             "graphs.session.session": ("Session",),
             "nodes.kind": ("Node", "NodeKind"),

@@ -16,7 +16,7 @@ from sluicegate.cli import app
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.session.session import Session
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store

@@ -14,7 +14,7 @@ from sluicegate.graphs.config.check import check
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.services import Completion, ModelRequest
 from sluicegate.state import DocumentRef

@@ -11,7 +11,7 @@ from sluicegate import cli
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from tests.support.fakes import FakeConfidence, FakeRetriever
 from tests.support.helpdesk import ANSWERED, HELPDESK, fakes
 

@@ -13,7 +13,7 @@ from sluicegate.errors import RetrievalError
 from sluicegate.graphs.config.check import check
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.services import Completion, ModelRequest
 from sluicegate.state import DocumentRef
 from tests.support import ROOT

@@ -12,11 +12,11 @@ from typing import Any
 from sluicegate.graphs.conversations.config import ConversationConfig
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.proofs.flow import Edge, Flow
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes.kinds.control.ask import Ask
 from sluicegate.nodes.kinds.control.wait import Wait
 from sluicegate.services import Classification
@@ -101,7 +101,7 @@ def left_behind(home: Path) -> dict[str, Any]:
     return {
         "decisions": [[row["node"], row["applied"], ANSWER in row["verdict"]] for row in decisions],
         "turns": [[row["run"], row["open"]] for row in turns],
-        "waiting": [*open_checkpoints(configured() or home).interrupted()],
+        "waiting": [*open_checkpoints(configured() or home).interrupts.threads()],
     }
 
 

@@ -23,11 +23,11 @@ from typing import Any
 from sluicegate.graphs.conversations.config import ConversationConfig
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.proofs.flow import Flow
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.language import language_of
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds

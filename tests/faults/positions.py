@@ -11,11 +11,11 @@ from typing import Any
 from sluicegate.errors import ModelError
 from sluicegate.graphs.conditions.conditions import Conditions
 from sluicegate.graphs.proofs.flow import Edge, Flow
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import attached
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kinds.answering import SlmAnswer
 from sluicegate.nodes.kinds.call_tool import CallTool

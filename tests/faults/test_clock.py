@@ -11,7 +11,8 @@ from langgraph.checkpoint.base import id as checkpoint_ids
 
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.audit.verify import verify
 from tests.faults.desk import ANN, LEAD, REQUESTS, runner

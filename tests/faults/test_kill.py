@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
 LEDGER = "sluicegate.policies.ledger.ledger:BudgetLedger"
-APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
 CONVERSATIONS = "sluicegate.graphs.conversations.turns:Conversations"
 INSIDE = [
     *(f"{LEDGER}.{method}" for method in ("reserve", "settle")),

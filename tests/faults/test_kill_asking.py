@@ -10,7 +10,7 @@ from tests.faults.matrix import Matrix
 pytestmark = pytest.mark.slow
 
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
-APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
 CONVERSATIONS = "sluicegate.graphs.conversations.turns:Conversations"
 RUNNER = "sluicegate.graphs.runtime.run:Runner"
 BOTH = ("before", "after")

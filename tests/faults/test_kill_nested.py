@@ -14,7 +14,7 @@ from tests.faults.nested_desk import CHILD, RUN
 pytestmark = pytest.mark.slow
 
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
-APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
 LEDGER = "sluicegate.policies.ledger.ledger:BudgetLedger"
 NESTED = "sluicegate.graphs.runtime.steps.child_run"
 POINTS = [

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 RECOVERY = "sluicegate.serving.execution.recovery:Recovery"
 RUNNER = "sluicegate.graphs.runtime.run:Runner"
-APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
 SIGNALS = ["SIGKILL", "SIGTERM"]
 """With one run at work, one request that waits for its turn and one decision that does."""
 POINTS = [

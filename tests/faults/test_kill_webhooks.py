@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 OUTBOX = "sluicegate.serving.webhooks.outbox:Outbox"
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
-APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
 POINTS = [
     # the wait: recorded, written into the outbox, marked where it was recorded
     f"{OUTBOX}.add:before:1",

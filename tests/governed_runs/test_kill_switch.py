@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes.model_governance import no_spend
 from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig

@@ -15,7 +15,7 @@ from sluicegate.errors import ConfigError, ModelError
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.home import home
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.tracing.store import Store

@@ -13,7 +13,7 @@ from sluicegate.graphs.config.load import inspect, load
 from sluicegate.graphs.picture.annotations import node_notes
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.views.tree import span_tree

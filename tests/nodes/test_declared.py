@@ -6,11 +6,11 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind

@@ -40,7 +40,7 @@ def _in_days(days: int) -> Callable[[], float]:
 
 def _waiting() -> list[str]:
     with closing(open_checkpoints(place())) as checkpoints:
-        return [*checkpoints.interrupted()]
+        return [*checkpoints.interrupts.threads()]
 
 
 async def test_finished_runs_go_and_waiting_ones_stay(desk: Desk) -> None:

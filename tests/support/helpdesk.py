@@ -7,7 +7,7 @@ from typing import Any
 
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.session.session import Session
 from sluicegate.services import Services
 from tests.support.fakes import (

@@ -9,7 +9,7 @@ import pytest
 from sluicegate.evals.promotion.plan import Plan
 from sluicegate.evals.shadow import pairing
 from sluicegate.evals.shadow.pairs import Pair, PairStore, Registration
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.services import Services
 from tests.support.fakes import services
 from tests.support.flows import ANN, runner

@@ -17,10 +17,11 @@ from langgraph.types import Command
 from sluicegate.errors import NodeFailedError
 from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.config.models import InputConfig
-from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.steps.streaming import sending
+from sluicegate.graphs.runtime.waiting.approvals import Waiting
 from sluicegate.models.structured import misfit
 from sluicegate.nodes.budget.draws import draw_of
 from sluicegate.nodes.kinds.human_interrupt import AskedBy, HumanVerdict, Interrupt

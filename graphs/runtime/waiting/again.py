@@ -1,6 +1,7 @@
 """A recorded run's request once more, with the answers that its requester gave."""
 
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.state import State
 
 __all__ = ["run_again"]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import cast
 
 from sluicegate.errors import NotWaitingError
-from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, DecisionDetails, Waiting
+from sluicegate.graphs.runtime.waiting.approvals import CLOCK_SLACK, DecisionDetails, Waiting
 from sluicegate.nodes.kinds.control.ask import answers_for, with_answer
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, edited, entitle, has_no_draft, permit
 from sluicegate.services import Services

@@ -19,7 +19,8 @@ from sluicegate.batch.files.rows import BlockReader, InputRow
 from sluicegate.batch.task import TaskSpec
 from sluicegate.errors import CorruptError, LockedError, RunError, SluicegateError
 from sluicegate.graphs.runtime.factory import open_workflow
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.policies.ledger.calls import micros
 from sluicegate.state import Principal, State

@@ -19,8 +19,8 @@ from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.storage.run_ids import root_run
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.runtime.approvals import Waiting
     from sluicegate.graphs.runtime.factory import Opened
+    from sluicegate.graphs.runtime.waiting.approvals import Waiting
     from sluicegate.state import Principal
 
 __all__ = ["Kept", "Migrate", "app"]

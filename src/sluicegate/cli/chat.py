@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sluicegate.graphs.conversations.turns import Conversations
     from sluicegate.graphs.runtime.factory import Opened
-    from sluicegate.graphs.runtime.run import Outcome
+    from sluicegate.graphs.runtime.outcome import Outcome
     from sluicegate.state import Principal
 
 __all__ = ["app"]
@@ -130,7 +130,7 @@ def _conversations(talks: "Conversations", asker: "Principal") -> list[dict[str,
 
 
 def _turns(opened: "Opened", talks: "Conversations", name: str, asker: "Principal") -> list[dict[str, Any]]:
-    from sluicegate.graphs.runtime.run import Outcome
+    from sluicegate.graphs.runtime.outcome import Outcome
 
     runner, found = opened.runner, list[dict[str, Any]]()
     for row in talks.turns(asker["id"], name):

@@ -87,7 +87,7 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
 def _runs(workflow: str, before: float) -> tuple[int, int]:
     """How many runs, and rows of their stretches."""
     with closing(open_checkpoints(place())) as checkpoints:
-        waiting = {*checkpoints.interrupted()}
+        waiting = {*checkpoints.interrupts.threads()}
         old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
         ours = [run for run in old if (state := checkpoints.state(run)) and state["run"]["workflow"] == workflow]
         # a run within another one lasts as long as that, and no longer

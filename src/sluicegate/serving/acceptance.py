@@ -15,9 +15,10 @@ from sluicegate.errors import NoTurnError, RunError, SluicegateError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.steps.streaming import OnText
+from sluicegate.graphs.runtime.waiting.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.session.checkpoint_reader import asks, recorded
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.execution.carrier import Carrier

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sluicegate.errors import NotFoundError, NotWaitingError, RunError
-from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.waiting.approvals import Waiting
 from sluicegate.graphs.session.checkpoint_reader import ApprovalState, questions
 from sluicegate.nodes.kinds.control.ask import answers_for
 from sluicegate.nodes.kinds.human_interrupt import entitle, is_approver

@@ -12,8 +12,8 @@ from typing import Any
 
 from sluicegate.errors import RetrievalError
 from sluicegate.evals.promotion.champions import resumes_on
-from sluicegate.graphs.runtime.approvals import Approvals, Waiting
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals, Waiting
 from sluicegate.graphs.session.checkpoint_reader import ApprovalState
 from sluicegate.nodes.kinds.human_interrupt import call_after, has_no_draft
 from sluicegate.services import Services

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sluicegate.graphs.runtime.loop_thread import elsewhere
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.serving.limits import Busy
 
 __all__ = ["Accepted", "RunsInProgress", "Work"]

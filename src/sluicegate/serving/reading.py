@@ -8,9 +8,9 @@ from typing import Any
 
 from sluicegate.errors import NotFoundError, NotWaitingError, RunError, SluicegateError
 from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow, no_conversation
-from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import session_name
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.waiting.approvals import Waiting
 from sluicegate.graphs.session.checkpoint_reader import ApprovalState, approval_state, recorded
 from sluicegate.nodes.sources import sources
 from sluicegate.observe.tracing.describers import without_words

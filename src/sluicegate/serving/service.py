@@ -25,10 +25,10 @@ from sluicegate.evals.promotion.champions import Changed
 from sluicegate.evals.shadow.shadow_worker import ShadowProcess
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow
-from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.waiting.approvals import DecisionDetails, Waiting
 from sluicegate.home import home
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.spans import Score, Trace

@@ -21,7 +21,7 @@ from sluicegate.evals.shadow.pairing import Challenge, compare, sampled
 from sluicegate.evals.shadow.pairs import PairStore, today
 from sluicegate.evals.shadow.shadow import Shadow, pair_up
 from sluicegate.evals.shadow.shadow_backfill import Reached, work
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.observe.tracing.tracer import RecordingTracer

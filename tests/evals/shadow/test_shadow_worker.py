@@ -9,7 +9,7 @@ import pytest
 
 from sluicegate.evals.shadow.pairs import PairStore
 from sluicegate.evals.shadow.shadow_worker import ShadowProcess
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from tests.support.fakes import FakeRouter
 from tests.support.shadowing import answered, like, plan, registered
 

@@ -215,13 +215,17 @@ def test_who_stands_at_an_interrupt(saver: Checkpoints) -> None:
     for config in (late, early, gone):
         saver.put_writes(config, [("__interrupt__", "why")], "task")
     put(saver, gone, "2", {"n": 2}, held)
-    assert saver.interrupted() == ["early", "late"]
-    assert saver.unscheduled() == ["early", "late"]
-    saver.schedule("late", "desk", "2026-01-02T00:00:00+00:00")
-    assert saver.unscheduled() == ["early"]
-    assert saver.overdue("desk", "2026-01-03T00:00:00+00:00") == ["late"]
-    assert saver.overdue("desk", "2026-01-02T00:00:00+00:00") == saver.overdue("other", "2026-01-03") == []
-    assert (saver.interrupted("desk"), saver.interrupted("other")) == (["early", "late"], ["early"])
+    assert saver.interrupts.threads() == ["early", "late"]
+    assert saver.interrupts.unscheduled() == ["early", "late"]
+    saver.interrupts.schedule("late", "desk", "2026-01-02T00:00:00+00:00")
+    assert saver.interrupts.unscheduled() == ["early"]
+    assert saver.interrupts.overdue("desk", "2026-01-03T00:00:00+00:00") == ["late"]
+    assert (
+        saver.interrupts.overdue("desk", "2026-01-02T00:00:00+00:00")
+        == saver.interrupts.overdue("other", "2026-01-03")
+        == []
+    )
+    assert (saver.interrupts.threads("desk"), saver.interrupts.threads("other")) == (["early", "late"], ["early"])
     assert saver.beginning("e") == ["early"]
     assert saver.beginning("") == ["early", "gone", "late"]
 
@@ -230,8 +234,8 @@ def test_what_waits_is_found_by_an_index_and_never_by_looking_through_the_rows(t
     saver = open_checkpoints(tmp_path)
     asked: list[str] = []
     saver._database._connection.set_trace_callback(asked.append)  # type: ignore[reportPrivateUsage]
-    saver.unscheduled()
-    saver.overdue("desk", "2026-01-03T00:00:00+00:00")
+    saver.interrupts.unscheduled()
+    saver.interrupts.overdue("desk", "2026-01-03T00:00:00+00:00")
     with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
         plans = [execute(f"EXPLAIN QUERY PLAN {sql}")[0]["detail"] for sql in asked[:2]]
     saver.close()

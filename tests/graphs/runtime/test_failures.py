@@ -12,10 +12,11 @@ from sluicegate.errors import ModelError, RunError, StoppedError, UnreachableErr
 from sluicegate.graphs.proofs import Semantics
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.totality import prove_totality
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes import attempts
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.attempts import AttemptLimits, Retry

@@ -13,11 +13,11 @@ import pytest
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.proofs.flow import Edge, Flow
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.graphs.session import history
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.attempts import AttemptLimits, Retry

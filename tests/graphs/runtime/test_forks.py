@@ -12,10 +12,10 @@ import pytest
 
 from sluicegate.errors import RunError, UnreachableError
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kinds.control.parallel import Parallel
 from sluicegate.nodes.kinds.terminal import Refuse

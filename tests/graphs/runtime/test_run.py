@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.storage.postgres import URL, configured
 from tests.support.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
 from tests.support.flows import ANN, killed_in, released, resumed, runner, way

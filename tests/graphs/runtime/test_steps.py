@@ -8,11 +8,11 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import Intake, build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kinds.answering import SlmAnswer
 from sluicegate.nodes.kinds.output_check import OutputCheck

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConversationBusyError, NotWaitingError, RunError
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
 from sluicegate.home import home
 from sluicegate.observe.tracing.storing.shared import open_store

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import Approvals
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kinds.answering import SlmAnswer
 from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt

@@ -11,7 +11,7 @@ from sluicegate.run_summary import compared
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sluicegate.graphs.runtime.run import Outcome
+    from sluicegate.graphs.runtime.outcome import Outcome
 
 __all__ = ["StreamedAnswer", "as_json", "print_outcome", "print_summary", "proposed", "summary", "until"]
 

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from sluicegate.evals.evaluation.cases import Case, ExpectedTool
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 
 __all__ = ["contains", "facts_found", "measure", "said", "same"]
 

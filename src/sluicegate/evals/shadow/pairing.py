@@ -22,7 +22,7 @@ from sluicegate.evals.promotion.plan import LOWER_IS_BETTER, Plan
 from sluicegate.evals.shadow.pairs import Registration, today
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.factory import Opened
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.runtime.waiting.again import run_again
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.retrieval.replay_retriever import ReplayRetriever, passages

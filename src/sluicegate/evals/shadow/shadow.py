@@ -21,7 +21,7 @@ from sluicegate.evals.shadow.pairing import Challenge, challenge_by, compare, sa
 from sluicegate.evals.shadow.pairs import PAIRED_BEFORE, PairStore, Registration
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store

@@ -21,7 +21,7 @@ from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.shadow.pairing import sampled, skip_reason
 from sluicegate.evals.shadow.pairs import PairStore, Registration
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.home import home, private_folder, write_private
 from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.storage.database import is_there, place

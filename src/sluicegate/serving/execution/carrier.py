@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.graphs.runtime.factory import Opened
-from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.runtime.steps.streaming import sending
 from sluicegate.graphs.session.checkpoint_reader import approval_state

@@ -22,8 +22,8 @@ from typing import Self
 
 from sluicegate.errors import GivenUpError, RunError, ServerError, SluicegateError, UnwritableError
 from sluicegate.graphs.config.load import Workflow
-from sluicegate.graphs.runtime.approvals import Waiting
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.graphs.runtime.waiting.approvals import Waiting
 from sluicegate.graphs.session.checkpoint_reader import approval_state, schedule_waiting
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.disk import Disk

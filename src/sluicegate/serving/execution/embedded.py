@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from sluicegate.errors import SluicegateError
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.execution.recovery import Recovery

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.runtime.steps.streaming import OnText
 from sluicegate.serving.progress import OnStep
 from sluicegate.state import Priority

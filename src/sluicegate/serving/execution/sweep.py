@@ -10,7 +10,7 @@ from typing import Any
 
 from sluicegate.errors import NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import priority_of
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
 from sluicegate.serving.execution.carrier import Carrier

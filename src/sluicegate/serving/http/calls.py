@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from sluicegate.serving.http import messages
+from sluicegate.serving.http import replies
 from sluicegate.serving.http.callers import Caller, Headers, Named
 from sluicegate.serving.http.messages import Problem, Run
 from sluicegate.serving.http.problems import of_status
@@ -162,7 +162,7 @@ async def body_of(request: Request) -> bytes:
 def begun(service: Service, run: str) -> Run:
     """What is told of a run that has just been accepted."""
     workflow = service.versions.serving.workflow
-    return messages.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
+    return replies.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
 
 
 def as_json(said: BaseModel, status: int = 200) -> Response:

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sluicegate.errors import GivenUpError, NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.plain_data import clean
-from sluicegate.serving.http import messages
+from sluicegate.serving.http import messages, replies
 from sluicegate.serving.http.calls import (
     Fault,
     Operation,
@@ -96,7 +96,7 @@ async def _events(service: Service, accepted: Accepted, progress: Progress) -> A
                 elif isinstance(one, str):
                     yield _event("text", messages.Text(text=one))
                 elif isinstance(one, Outcome):
-                    yield _event("result", messages.answered(one))
+                    yield _event("result", replies.answered(one))
                 else:
                     yield _event("step", messages.StepDone.of(one))
     except SluicegateError as error:
@@ -184,7 +184,7 @@ async def turns(request: Request) -> Response:
             number=row.number,
             at=datetime.fromisoformat(row.at),
             question=outcome.state["request"]["text"] if outcome else "",
-            result=messages.answered(outcome) if outcome else None,
+            result=replies.answered(outcome) if outcome else None,
         )
         for row, outcome in rows
     ]
@@ -199,13 +199,13 @@ async def approvals(request: Request) -> Response:
     found = await workflows_of(request).approvals(
         caller.principal, limit=wanted.limit, after=wanted.after, workflow=wanted.workflow
     )
-    return as_json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
+    return as_json(messages.Approvals(approvals=[replies.asked(each) for each in found], next=found.next))
 
 
 async def approval(request: Request) -> Response:
     caller = caller_of(request)
     service, run = await of_run(request)
-    return as_json(messages.asked(await service.approval(run, caller.principal)))
+    return as_json(replies.asked(await service.approval(run, caller.principal)))
 
 
 async def decide(request: Request) -> Response:
@@ -221,7 +221,7 @@ async def decide(request: Request) -> Response:
     except TimeoutError:
         said = begun(service, run)
     else:
-        said = messages.answered(outcome, edited=given.arguments is not None)
+        said = replies.answered(outcome, edited=given.arguments is not None)
         if not outcome.waiting:
             return as_json(said)
     try:
@@ -367,16 +367,16 @@ async def standing(service: Service, run: str, asker: Principal) -> messages.Run
     failed = row["status"] == "failed"
     if outcome is None:
         facts = {key: row[key] for key in ("workflow", "version", "digest")}
-        return messages.begun(run, **facts, failed=failed)
+        return replies.begun(run, **facts, failed=failed)
     # the error's words are the trace's, for those who may read it
     reason = "a step failed; send the request again with the same id" if failed else ""
     if isinstance(row.get("failure"), GivenUpError):
         reason = "it was given up, since it ended every process that carried it; an operator has to see to it"
-    return messages.answered(outcome, status="failed" if failed else "", reason=reason)
+    return replies.answered(outcome, status="failed" if failed else "", reason=reason)
 
 
 def _told(outcome: Outcome) -> Response:
-    said = messages.answered(outcome)
+    said = replies.answered(outcome)
     return _later(said) if outcome.waiting else as_json(said)
 
 

@@ -1,14 +1,11 @@
 """The messages of the HTTP API. The OpenAPI document is made from these models."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
-from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import MAX_ATTACHMENTS, printable
-from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.plain_data import VISIBLE
 from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
@@ -39,12 +36,7 @@ __all__ = [
     "TurnsWanted",
     "WorkflowCard",
     "WorkflowList",
-    "answered",
-    "asked",
-    "begun",
 ]
-
-_PASSED = re.compile(r"[^\s;]+: SG\d{3}")
 
 
 class _In(BaseModel):
@@ -446,100 +438,3 @@ class StepDone(_Out):
     @classmethod
     def of(cls, step: FinishedStep) -> "StepDone":
         return cls(**step)
-
-
-def answered(outcome: Outcome, *, status: str = "", reason: str = "", edited: bool = False) -> Run:
-    """What a caller is told of an outcome; `status` and `reason` where the outcome does not know better, and what an
-    edit of arguments changed where they were `edited`."""
-    summary, waiting = outcome.summary, outcome.waiting
-    ended = summary.status in ("answered", "refused")
-    status = status or summary.status
-    titles = {document["id"]: document["title"] for document in outcome.state.get("documents", [])}
-    refusal = summary.sent if ended and status == "refused" else ""
-    return Run(
-        run=summary.run,
-        status=status,  # pyright: ignore[reportArgumentType]
-        path=summary.path or "",
-        answer=summary.sent if summary.status == "answered" and not outcome.withheld else "",
-        reason=reason or (waiting["reason"] if waiting else outcome.withheld or refusal),
-        citations=[
-            Cited(
-                marker=citation["marker"],
-                document=citation["document"],
-                version=citation["version"],
-                title=titles.get(citation["document"], ""),
-            )
-            for citation in (summary.citations if ended and not outcome.withheld else [])
-        ],
-        intent=summary.intent,
-        risk=summary.risk,
-        confidence=summary.confidence,
-        threshold=summary.threshold,
-        answer_confidence=summary.answer_confidence if ended else None,
-        model=(summary.model or "") if ended else "",
-        # without the addresses that the full reason names
-        fallback="; ".join(_PASSED.findall(summary.fallback or "")) if ended else "",
-        prompt_tokens=summary.prompt_tokens,
-        completion_tokens=summary.completion_tokens,
-        usd=summary.usd,
-        ms=round(outcome.ms, 1),
-        workflow=summary.workflow,
-        version=summary.version,
-        digest=summary.digest,
-        approval=Awaited(
-            id=outcome.run, approvers=waiting["approvers"], deadline=datetime.fromisoformat(waiting["deadline"])
-        )
-        if waiting and waiting["waits_for"] == "approval"
-        else None,
-        question=Asked(text=waiting["reason"], deadline=datetime.fromisoformat(waiting["deadline"]))
-        if waiting and waiting["waits_for"] == "answer"
-        else None,
-        edited=Edited(**edit) if edited and (edit := outcome.edited) else None,
-    )
-
-
-def begun(run: str, *, workflow: str, version: str, digest: str, failed: bool = False) -> Run:
-    """What a caller is told of a run that has no step behind it."""
-    return Run(
-        run=run,
-        status="failed" if failed else "running",
-        path="",
-        answer="",
-        reason="",
-        citations=[],
-        intent=None,
-        risk=None,
-        confidence=None,
-        threshold=None,
-        answer_confidence=None,
-        model="",
-        fallback="",
-        prompt_tokens=0,
-        completion_tokens=0,
-        usd=0.0,
-        ms=0.0,
-        workflow=workflow,
-        version=version,
-        digest=digest,
-        approval=None,
-    )
-
-
-def asked(waiting: Waiting) -> Approval:
-    """What is put to a person."""
-    return Approval(
-        id=waiting["run"],
-        workflow=waiting["workflow"],
-        intent=waiting["intent"],
-        principal=waiting["principal"],
-        request=waiting["request"],
-        reason=waiting["reason"],
-        withheld=waiting["withheld"],
-        draft=waiting["draft"],
-        proposal=waiting["proposal"],
-        edits=waiting["edits"],
-        sources=[{key: document[key] for key in ("id", "version", "title")} for document in waiting["documents"]],
-        checks=[{key: check[key] for key in ("guard", "passed", "reason")} for check in waiting["checks"]],
-        approvers=waiting["approvers"],
-        deadline=datetime.fromisoformat(waiting["deadline"]),
-    )

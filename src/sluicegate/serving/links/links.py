@@ -15,9 +15,9 @@ from typing import Any, Unpack
 
 from sluicegate.errors import NotFoundError, RunError
 from sluicegate.evals.promotion.champions import Changed
-from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.waiting.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.session.checkpoint_reader import approval_state
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.serving.in_progress import Accepted

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.waiting.approvals import Waiting
 from sluicegate.serving.links.keys import link_keys
 from sluicegate.state import Principal
 from sluicegate.storage.database import Place, open_database, place

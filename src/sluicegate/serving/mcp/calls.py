@@ -18,9 +18,9 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from sluicegate.errors import NodeFailedError, SluicegateError
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.outcome import Outcome
 from sluicegate.plain_data import clean
-from sluicegate.serving.http import messages
+from sluicegate.serving.http import messages, replies
 from sluicegate.serving.http.calls import begun
 from sluicegate.serving.http.endpoints import standing
 from sluicegate.serving.http.events import Progress, progress_of
@@ -113,7 +113,7 @@ class CalledTool:
         found = await self._workflows.approvals(
             self._asker, limit=wanted.limit, after=wanted.after, workflow=wanted.workflow
         )
-        return results.plain(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
+        return results.plain(messages.Approvals(approvals=[replies.asked(each) for each in found], next=found.next))
 
     async def _decide(self) -> Result:
         given = DecisionCall.model_validate(self._arguments)
@@ -148,7 +148,7 @@ class CalledTool:
             async with asyncio.timeout(service.limits.timeout_s), aclosing(following):
                 async for one in following:
                     if isinstance(one, Outcome):
-                        said = messages.answered(one)
+                        said = replies.answered(one)
                     elif isinstance(one, dict):
                         steps += 1
                         await self._context.session.report_progress(steps, message=one["node"])

@@ -13,10 +13,10 @@ from time import time
 from typing import Any, Literal, cast
 
 from sluicegate.errors import NotFoundError, SluicegateError
-from sluicegate.graphs.runtime.approvals import Approvals, Decided, Waiting
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import wait_for
+from sluicegate.graphs.runtime.waiting.approvals import Approvals, Decided, Waiting
 from sluicegate.graphs.session.checkpoint_reader import approval_state
 from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.masking import Masking
@@ -100,7 +100,7 @@ class Announcer:
                 self._approvals.announced(decided)
 
     def _look_at_waits(self, served: _Served) -> None:
-        found = self._checkpoints.unannounced()
+        found = self._checkpoints.interrupts.unannounced()
         self._of_others = {key for key in self._of_others if len(key) != 2 or key in found}
         for run, checkpoint in found:
             if (run, checkpoint) in self._of_others:
@@ -117,7 +117,7 @@ class Announcer:
                 # what was decided before it is told before it: both were on disk when this was
                 self._look_at_decisions(served, run)
                 self._announce(self._wait(asked.question, asked.state, service))
-            self._checkpoints.announced(run, checkpoint)
+            self._checkpoints.interrupts.announced(run, checkpoint)
 
     def _wait(self, asked: Waiting, state: State, service: Service) -> Announcement | None:
         words = None

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from sluicegate.errors import NoTurnError, UnknownWorkflowError
 from sluicegate.graphs.runtime.intake import new_run_id
-from sluicegate.graphs.runtime.run import Outcome
-from sluicegate.serving.http import messages
+from sluicegate.graphs.runtime.outcome import Outcome
+from sluicegate.serving.http import messages, replies
 from sluicegate.serving.http.callers import Caller, Named
 from sluicegate.serving.http.calls import acting_for, begun, workflows_of
 from sluicegate.serving.http.events import Progress, progress_of
@@ -65,7 +65,7 @@ class Taken:
 
     def reply(self, outcome: Outcome, sent: str = "") -> Reply:
         session = outcome.state["run"].get("conversation", "")
-        return _told(messages.answered(outcome), session=session, ignored=self.ignored, sent=sent)
+        return _told(replies.answered(outcome), session=session, ignored=self.ignored, sent=sent)
 
     async def whole(self) -> Reply:
         """What becomes of it, or that it takes longer. Raises what `Service.ask` raises."""

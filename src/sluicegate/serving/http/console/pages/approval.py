@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.evals.promotion.champions import Changed
-from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.intake import printable
+from sluicegate.graphs.runtime.waiting.approvals import DecisionDetails, Waiting
 from sluicegate.serving.evidence import Evidence
 from sluicegate.serving.http.calls import Fault, of_run
 from sluicegate.serving.http.console.argument_form import argument_fields, read_arguments

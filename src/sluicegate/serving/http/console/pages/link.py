@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.evals.promotion.champions import Changed
-from sluicegate.graphs.runtime.approvals import DecisionDetails
+from sluicegate.graphs.runtime.waiting.approvals import DecisionDetails
 from sluicegate.serving.http.callers import FixedCaller
 from sluicegate.serving.http.calls import workflows_of
 from sluicegate.serving.http.console.guarding import caller_by
