@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from sluicegate.errors import Place, Problem
-from sluicegate.files import LINE_END, line_and_column, read_bounded
+from sluicegate.files import LINE_END, line_and_column, read_bounded, yaml_loader
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Pointer", "Source", "SourceEntry", "read"]
 
@@ -32,7 +32,7 @@ MAX_DEPTH = 64
 MAX_VALUES = 20_000
 """Maximum number of values, aliases expanded; the largest known workflow has a tenth of it."""
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER = yaml_loader()
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")

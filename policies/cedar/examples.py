@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sluicegate.errors import ConfigError, Place, Problem
+from sluicegate.files import yaml_loader
 from sluicegate.services import Decision, PolicyEngine
 from sluicegate.state import Principal
 
@@ -33,8 +34,7 @@ _CONTEXTS: dict[str, dict[str, Any]] = {
     "see_redacted": {"intent": "", "risk": "low", "kind": "email", "stage": "request"},
 }
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Ten times as fast where PyYAML has it: the file is read at each load of its workflow."""
+_LOADER = yaml_loader()
 _FIRST = (
     "Add examples there, one per line, such as"
     " - {name: staff may ask, principal: {id: ann, roles: [employee]}, expect: allow, rule: base.ask}"

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "ALLOWED",
@@ -25,6 +26,7 @@ __all__ = [
     "sha256_of",
     "unchanged_sha256",
     "unpacked",
+    "yaml_loader",
 ]
 
 ALLOWED = "SLUICEGATE_WORKFLOW_FILES"
@@ -149,3 +151,10 @@ def csv_records(text: str) -> list[dict[str, str]]:
     """The rows of what `csv_text` has made a text of, by the names of the columns."""
     columns, *rows = csv_table(text)
     return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def yaml_loader() -> Any:
+    """PyYAML's safe loader: the one in C, ten times as fast, where it has that."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

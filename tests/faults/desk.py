@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.config import ConversationConfig
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.proofs.flow import Flow
@@ -28,7 +29,7 @@ from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.waiting.approvals import Approvals
-from sluicegate.language import language_of
+from sluicegate.language import detect, language_of
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.registry import tools
@@ -39,6 +40,7 @@ from sluicegate.observe.auditor import Auditor
 from sluicegate.observe.incidents import Incidents
 from sluicegate.policies.cache.cache import AnswerCache, AnswerStore
 from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Completion, ModelRequest
 from sluicegate.storage.database import open_database
@@ -219,6 +221,15 @@ def schema(url: str) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[arg-type]
     return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"
+
+
+def preloaded(file: Path) -> Workflow:
+    """A workflow, with all that a process loads once."""
+    guardrails()
+    importlib.import_module("sluicegate.observe.tracing.tracer")
+    importlib.import_module("sluicegate.routing.factory")
+    detect("What a process loads once.")
+    return load(file)
 
 
 def main(

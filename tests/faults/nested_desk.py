@@ -2,7 +2,6 @@
 point; otherwise as in `desk`.
 """
 
-import importlib
 import os
 import tempfile
 from contextlib import closing
@@ -10,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.home import home
-from sluicegate.language import detect
 from sluicegate.observe.audit.verify import verify
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.services import Services
@@ -25,7 +22,7 @@ from sluicegate.storage.database import open_database, place
 from sluicegate.storage.run_ids import child_run
 from sluicegate.storage.schemas import APPROVALS
 from sluicegate.storage.sqlite import connect
-from tests.faults.desk import PaidModels, main
+from tests.faults.desk import PaidModels, main, preloaded
 from tests.support.fakes import FakeRouter
 from tests.support.family import ANN, CLERK, edit, family, kyc_of
 
@@ -93,10 +90,6 @@ def left_behind(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    guardrails()
-    importlib.import_module("sluicegate.observe.tracing.tracer")
-    importlib.import_module("sluicegate.routing.factory")
-    detect("What a process loads once.")
     with tempfile.TemporaryDirectory() as files:
-        LOADED.append(load(workflow(Path(files))))
+        LOADED.append(preloaded(workflow(Path(files))))
         main(drive, left_behind, (RUN, CHILD))

@@ -105,14 +105,17 @@ async def test_two_servers_at_once_let_in_what_one_may(
     monkeypatch.setenv(URL, postgres)
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home-b"))
     command = [sys.executable, "-c", ONE_SERVER, str(tmp_path / "b")]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdin
-    assert other.stdout
-    monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home-a"))
-    async with limited(tmp_path / "a", SEVEN) as service:
-        assert await asyncio.to_thread(other.stdout.readline) == "ready\n"
-        other.stdin.write("\n")
-        other.stdin.flush()
-        here = await allowed(service, ANN, 8)
-        there, _ = await asyncio.to_thread(other.communicate, timeout=60)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home-a"))
+        try:
+            async with limited(tmp_path / "a", SEVEN) as service:
+                assert await asyncio.to_thread(other.stdout.readline) == "ready\n"
+                other.stdin.write("\n")
+                other.stdin.flush()
+                here = await allowed(service, ANN, 8)
+                there, _ = await asyncio.to_thread(other.communicate, timeout=60)
+        finally:
+            other.kill()
     assert here + int(there) == 7

@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.evals.promotion.sequences import capital_path
+from sluicegate.evals.promotion.sequences import SHARES
+
+
+def capital_path(values: NDArray[np.float64], m: float) -> NDArray[np.float64]:
+    """Logarithm of the capital after each of `values`, betting that their mean is above `m`."""
+    gains = values / m - 1
+    logs = np.array([np.cumsum(np.log1p(share * gains)) for share in SHARES])
+    return np.logaddexp.reduce(logs) - np.log(len(SHARES))
 
 
 def rejects_at(differences: NDArray[np.float64], mean: float, error: float) -> int | None:

@@ -8,6 +8,7 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, emit
 from sluicegate.cli._support.continuing import opened_for
+from sluicegate.cli._support.options import Clearance, Groups, Roles, User
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome
 from sluicegate.cli.approvals import Kept, Migrate
@@ -22,12 +23,10 @@ app = typer.Typer(help="Answer what a run asks its requester.")
 def answer(
     run: Annotated[str, typer.Argument(help="Run id, or a unique prefix.")],
     text: Annotated[str, typer.Argument(help="The answer; `-` reads standard input.")],
-    user: Annotated[str, typer.Option("--as", help="User id of the requester.")] = "me",
-    role: Annotated[list[str] | None, typer.Option(help="Role of the requester (repeatable).")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Group of the requester (repeatable).")] = None,
-    clearance: Annotated[
-        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
-    ] = "internal",
+    user: User = "me",
+    role: Roles = None,
+    group: Groups = None,
+    clearance: Clearance = "internal",
     kept: Kept = False,
     migrate: Migrate = False,
     as_json: AsJson = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, notes
+from sluicegate.cli._support.options import Clearance, Groups, Roles, User
 from sluicegate.cli._support.outcome import until
 from sluicegate.cli.run import requester
 
@@ -30,12 +31,10 @@ def chat(
     config: Annotated[Path, typer.Argument(help="The workflow's file; it needs `conversation`.")],
     session: Annotated[str, typer.Option(help="Conversation to go on with; by default a new one.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="List your conversations, or the turns of --session.")] = False,
-    user: Annotated[str, typer.Option("--as", help="User id of the requester.")] = "me",
-    role: Annotated[list[str] | None, typer.Option(help="Role of the requester (repeatable).")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Group of the requester (repeatable).")] = None,
-    clearance: Annotated[
-        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
-    ] = "internal",
+    user: User = "me",
+    role: Roles = None,
+    group: Groups = None,
+    clearance: Clearance = "internal",
     as_json: AsJson = False,
 ) -> None:
     """Ask line by line; later lines may refer to earlier ones. An empty line ends it."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sluicegate.cli._support.attachments import Attach, attachments_in
 from sluicegate.cli._support.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
 from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.options import Clearance, Groups, Roles, User
 from sluicegate.cli._support.outcome import StreamedAnswer, print_outcome, print_summary, summary
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
@@ -56,12 +57,10 @@ def run(
             help="A text, a file or a .jsonl file of requests; `-` reads standard input. Omit it to resume a run."
         ),
     ] = "",
-    user: Annotated[str, typer.Option("--as", help="User id of the requester.")] = "me",
-    role: Annotated[list[str] | None, typer.Option(help="Role of the requester (repeatable).")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Group of the requester (repeatable).")] = None,
-    clearance: Annotated[
-        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
-    ] = "internal",
+    user: User = "me",
+    role: Roles = None,
+    group: Groups = None,
+    clearance: Clearance = "internal",
     priority: Annotated[
         str, typer.Option(help="Priority: low, normal or high; by default what the requester's roles have.")
     ] = "",

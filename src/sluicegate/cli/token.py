@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit
+from sluicegate.cli._support.options import Clearance
 
 __all__ = ["app"]
 
@@ -23,9 +24,7 @@ def add(
     user: Annotated[str, typer.Option("--as", help="User id of the caller; by default the token's name.")] = "",
     role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Group of that user (repeatable).")] = None,
-    clearance: Annotated[
-        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
-    ] = "internal",
+    clearance: Clearance = "internal",
     days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0 for never.")] = 90,
     on_behalf: Annotated[
         bool, typer.Option("--on-behalf", help="For an application that names the user it acts for in each call.")

@@ -99,14 +99,13 @@ async def test_no_run_reserves_more_than_its_bound(way: str, text: str) -> None:
 @pytest.mark.usefixtures("indexed")
 def test_the_cap_of_a_run_holds_it_lower() -> None:
     bounds = CostBounds(opened())
-    found = estimate(bounds, ["short", LONG])
-    assert found.usd is not None
-    assert found.dearest_usd is not None
-    assert found.usd < 2 * found.dearest_usd
-    bounds.cap = found.dearest_usd / 2
-    capped = estimate(bounds, ["short", LONG])
-    assert capped.dearest_usd == bounds.cap
-    assert "per_run_usd" in capped.by
+    short, long = bounds.of("short"), bounds.of(LONG)
+    assert short
+    assert long
+    assert estimate(bounds, ["short", LONG]).usd == short + long < 2 * long
+    bounds.cap = long / 2
+    assert bounds.of(LONG) == bounds.cap
+    assert "per_run_usd" in estimate(bounds, ["short", LONG]).by
 
 
 def test_what_costs_nothing_needs_no_index() -> None:

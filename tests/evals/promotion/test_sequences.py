@@ -7,13 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from sluicegate.evals.promotion.sequences import (
-    capital_path,
     difference_bounds,
     difference_sequence,
     lower_bound,
 )
 from tests.support import ROOT
-from tests.support.peeking import rejects_at, z_test_passes
+from tests.support.peeking import capital_path, rejects_at, z_test_passes
 
 ERROR, MARGIN = 0.05, 0.05
 RUNS = 400

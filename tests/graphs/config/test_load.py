@@ -10,7 +10,6 @@ from sluicegate.graphs.config.load import inspect, load
 from tests.support import ROOT
 
 FOLDER = Path(__file__).parent / "workflow"
-SMALL = "embedded:smollm2-135m"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The `--since` of every command that reads records: an age, or a time."""
+"""Options of several commands: since when records are read, and who asks."""
 
 import time
 from datetime import datetime
@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Since", "since_ns"]
+__all__ = ["Clearance", "Groups", "Roles", "Since", "User", "since_ns"]
 
+User = Annotated[str, typer.Option("--as", help="User id of the requester.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of the requester (repeatable).")]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="Group of the requester (repeatable).")]
+Clearance = Annotated[str, typer.Option(help="Clearance: public, internal, confidential or restricted.")]
 Since = Annotated[str, typer.Option(help="Only since then: 30m, 12h, 7d or an ISO time.")]
 
 

@@ -32,8 +32,6 @@ class BatchCost:
     requests: int
     usd: float | None
     """None: unbounded."""
-    dearest_usd: float | None
-    """Of its most expensive request."""
     by: str
     """What bounds it, as text."""
 
@@ -73,11 +71,11 @@ def estimate(bounds: CostBounds, texts: Sequence[str]) -> BatchCost:
     found = [bounds.of(text) for text in texts]
     known = [usd for usd in found if usd is not None]
     if len(known) < len(found):
-        return BatchCost(len(texts), None, None, f"nothing: {bounds.unbounded}, and no `budget.per_run_usd`")
+        return BatchCost(len(texts), None, f"nothing: {bounds.unbounded}, and no `budget.per_run_usd`")
     dearest = max(known, default=0.0)
     capped = bounds.cap is not None and dearest == bounds.cap and dearest > 0
     by = "`budget.per_run_usd`" if capped else "prompts, passages and caps on the output, at list price"
-    return BatchCost(len(texts), sum(known), dearest, by)
+    return BatchCost(len(texts), sum(known), by)
 
 
 def must_fit(found: BatchCost, left: float | None, *, of: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bounds", "capital_path", "difference_bounds", "difference_sequence", "lower_bound"]
+__all__ = ["Bounds", "difference_bounds", "difference_sequence", "lower_bound"]
 
 Floats = NDArray[np.floating]
 
@@ -62,15 +62,6 @@ def difference_sequence(differences: Floats, error: float, *, steps: int = 40) -
     return [difference_bounds(differences[:size], error) for size in sizes]
 
 
-def capital_path(values: Floats, m: float) -> Floats:
-    """Logarithm of the capital after each of `values`, betting that their mean is above `m`."""
-    gains = values / m - 1
-    logs = np.zeros((len(SHARES), len(values)))
-    for row, share in enumerate(SHARES):
-        np.cumsum(np.log1p(share * gains), out=logs[row])
-    return _mean_of_exponentials(logs)
-
-
 def _unit(differences: Floats) -> Floats:
     if len(differences) and (differences.min() < -1 or differences.max() > 1):
         raise ValueError("differences must be in [-1, 1]; give the metric a cap")
@@ -92,13 +83,8 @@ def _lower(values: Floats, counts: Floats, error: float) -> float:
         middle = (low + high) / 2
         # log(1 + share * (value / m - 1)), with one outer product for all shares
         logs = np.log(np.outer(SHARES / middle, values) + (1 - SHARES)[:, None]) @ counts
-        if _mean_of_exponentials(logs[:, None])[0] >= goal:
+        if np.logaddexp.reduce(logs) - np.log(len(SHARES)) >= goal:
             low = middle
         else:
             high = middle
     return low
-
-
-def _mean_of_exponentials(logs: Floats) -> Floats:
-    top = logs.max(axis=0)
-    return top + np.log(np.exp(logs - top).mean(axis=0))

@@ -26,8 +26,6 @@ from tests.support.recorded_runs import begin, end
 from tests.support.stand import served, service
 
 NAME = "shadow-evaluation"
-RUNS = [("ann", "rag-llm", 0.25, 0), ("ann", "cache", 0.0, 0), ("ben", "rag-llm", 0.5, 2), ("ben", None, 0.1, 0)]
-"""Who asked, the path, its dollars and how many days ago it was."""
 BUDGET = BudgetConfig(per_day_usd=1.0, per_month_usd=100.0, per_principal_day_usd=0.5)
 
 

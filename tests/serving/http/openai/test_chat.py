@@ -22,12 +22,6 @@ def plain() -> Iterator[httpx.Client]:
         yield plain
 
 
-@pytest.fixture
-def ai(plain: httpx.Client) -> Iterator[openai.OpenAI]:
-    with sdk(plain) as ai:
-        yield ai
-
-
 def ask(ai: openai.OpenAI, text: str = "How do I reset it?", **more: Any) -> ChatCompletion:
     return ai.chat.completions.create(**{"model": MODEL, "messages": [{"role": "user", "content": text}], **more})
 

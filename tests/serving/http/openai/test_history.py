@@ -1,7 +1,6 @@
 """A history that is sent again in full each time: which turns it is, and what it cannot make anybody believe."""
 
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,6 @@ from sluicegate.storage.schemas import CONVERSATIONS
 from tests.support import stand
 from tests.support.asking import QUESTION, VAGUE, asking_desk
 from tests.support.openai_clients import MODEL, client, conversational, sdk
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[httpx.Client]:
-    with stand.served(stand.service(conversational(tmp_path / "flow"))) as plain:
-        yield plain
-
-
-@pytest.fixture
-def ai(plain: httpx.Client) -> Iterator[openai.OpenAI]:
-    with sdk(plain) as ai:
-        yield ai
 
 
 class Chat:

@@ -1,7 +1,5 @@
 """LangChain's `ChatOpenAI` over both APIs: whole, streaming, with a history, and in a graph's way of asking."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,14 +9,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from tests.support import stand
-from tests.support.openai_clients import conversational, langchain
+from tests.support.openai_clients import langchain
 from tests.support.summarising import ASKED, PATTERN, SUMMARY, summarising
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[httpx.Client]:
-    with stand.served(stand.service(conversational(tmp_path / "flow"))) as plain:
-        yield plain
 
 
 def run_of(message: BaseMessage) -> str:

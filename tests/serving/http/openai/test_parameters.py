@@ -180,10 +180,7 @@ def test_no_body_brings_it_down(plain: httpx.Client, path: str, body: dict[str, 
 
 @pytest.mark.slow
 @settings(max_examples=60)
-@given(
-    st.sampled_from([*CALLS]),
-    st.binary(max_size=60) | st.text(max_size=40).map(lambda text: f'{{"model":{text}'.encode()),
-)
+@given(st.sampled_from([*CALLS]), BROKEN)
 def test_no_bytes_bring_it_down(plain: httpx.Client, path: str, body: bytes) -> None:
     response = plain.post(path, content=body, headers={"content-type": "application/json"})
     error(response)

@@ -1,7 +1,5 @@
 """Responses as OpenAI's own client calls them, streaming and not, and how one follows another."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,20 +8,8 @@ import pytest
 from openai.types.responses import Response
 
 from tests.support import stand
-from tests.support.openai_clients import MODEL, client, conversational, sdk
+from tests.support.openai_clients import MODEL, client, sdk
 from tests.support.summarising import ASKED, PATTERN, SUMMARY, summarising
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[httpx.Client]:
-    with stand.served(stand.service(conversational(tmp_path / "flow"))) as plain:
-        yield plain
-
-
-@pytest.fixture
-def ai(plain: httpx.Client) -> Iterator[openai.OpenAI]:
-    with sdk(plain) as ai:
-        yield ai
 
 
 def ask(ai: openai.OpenAI, input: Any = "How?", **more: Any) -> Response:

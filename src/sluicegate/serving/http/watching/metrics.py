@@ -10,6 +10,7 @@ one's in a file, so that what a worker has counted outlives it.
 import logging
 import os
 import threading
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -46,135 +47,93 @@ class Metrics:
         if not self.shared:
             ProcessCollector(registry=registry)
             registry.register(self._present)
-        self._runs = Counter(
+        counter = partial(Counter, registry=registry)
+        timed = partial(Histogram, registry=registry, buckets=_SECONDS)
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self._runs = counter(
             "sluicegate_runs",
             "Runs that came to an end or to a person, by what became of them; one that waited is counted again when it "
             "goes on.",
             ("workflow", "status", "path", "intent"),
-            registry=registry,
         )
-        self._nodes = Histogram(
+        self._nodes = timed(
             "sluicegate_node_duration_seconds",
             "Visits of nodes and how long they took.",
             ("workflow", "node", "kind", "failed"),
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._calls = Histogram(
+        self._calls = timed(
             "sluicegate_model_call_duration_seconds",
             "Calls of models and how long they took; the model is the one that answered, or was to.",
             ("workflow", "role", "model", "fallback", "failed"),
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._tokens = Counter(
-            "sluicegate_tokens",
-            "Tokens that models read and wrote.",
-            ("workflow", "role", "model", "direction"),
-            registry=registry,
+        self._tokens = counter(
+            "sluicegate_tokens", "Tokens that models read and wrote.", ("workflow", "role", "model", "direction")
         )
-        self._usd = Counter(
+        self._usd = counter(
             "sluicegate_cost_usd",
             "What calls of models cost, in US dollars by the prices of the workflow.",
             ("workflow", "role", "model"),
-            registry=registry,
         )
-        self._findings = Counter(
+        self._findings = counter(
             "sluicegate_guard_findings",
             "Texts that a guard did not pass, and what was done with them.",
             ("workflow", "guard", "stage", "action"),
-            registry=registry,
         )
-        self._verdicts = Counter(
-            "sluicegate_policy_decisions",
-            "Decisions of the policies.",
-            ("workflow", "action", "verdict"),
-            registry=registry,
+        self._verdicts = counter(
+            "sluicegate_policy_decisions", "Decisions of the policies.", ("workflow", "action", "verdict")
         )
-        self._refusals = Counter(
+        self._refusals = counter(
             "sluicegate_budget_refusals",
             "Calls of models for which a budget had no room, or that were switched off.",
             ("workflow", "code"),
-            registry=registry,
         )
-        self._turns = Histogram(
+        self._turns = timed(
             "sluicegate_model_turn_wait_seconds",
             "Calls of models that waited for their turn, and how long; the model is the one that answered.",
             ("workflow", "role", "model"),
-            buckets=_SECONDS,
-            registry=registry,
         )
-        self._limited = Counter(
-            "sluicegate_rate_refusals",
-            "Requests for which their person's rate had no room.",
-            ("workflow",),
-            registry=registry,
+        self._limited = counter(
+            "sluicegate_rate_refusals", "Requests for which their person's rate had no room.", ("workflow",)
         )
-        self._requests = Histogram(
+        self._requests = timed(
             "sluicegate_http_request_duration_seconds",
             "Requests to the server and how long it took to answer them.",
             ("method", "route", "status"),
-            buckets=_SECONDS,
-            registry=registry,
         )
 
-        self._inside = Gauge(
-            "sluicegate_requests_in_progress",
-            "Requests that are active or queued.",
-            ("workflow",),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._inside = gauge("sluicegate_requests_in_progress", "Requests that are active or queued.", ("workflow",))
+        self._waiting = gauge(
+            "sluicegate_trace_records_waiting", "Those that wait to be sent.", ("workflow", "destination")
         )
-        self._waiting = Gauge(
-            "sluicegate_trace_records_waiting",
-            "Those that wait to be sent.",
-            ("workflow", "destination"),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._sent = Counter(
+        self._sent = counter(
             "sluicegate_trace_records_sent",
             "Observations and scores that a destination took.",
             ("workflow", "destination"),
-            registry=registry,
         )
-        self._dropped = Counter(
+        self._dropped = counter(
             "sluicegate_trace_records_dropped",
             "Those that were not sent; `sluicegate trace push` sends them.",
             ("workflow", "destination"),
-            registry=registry,
         )
-        self._attempts = Counter(
-            "sluicegate_webhook_attempts",
-            "Attempts to deliver an event.",
-            ("destination", "result"),
-            registry=registry,
+        self._attempts = counter(
+            "sluicegate_webhook_attempts", "Attempts to deliver an event.", ("destination", "result")
         )
-        self._carrying = Gauge(
-            "sluicegate_carrying",
-            "Stretches of runs that are carried.",
-            ("workflow",),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._draining = Gauge(
+        self._carrying = gauge("sluicegate_carrying", "Stretches of runs that are carried.", ("workflow",))
+        self._draining = gauge(
             "sluicegate_draining",
             "1 where nothing more is taken and runs in progress have their time to finish.",
             ("workflow",),
-            registry=registry,
             multiprocess_mode="livemax",
         )
-        self._carried = Counter(
+        self._carried = counter(
             "sluicegate_carried",
             "Stretches of runs that were carried: ended, failed, or left to others.",
             ("workflow", "result"),
-            registry=registry,
         )
-        self._recovered = Counter(
+        self._recovered = counter(
             "sluicegate_runs_recovered",
             "Runs that a process had left when it ended, and that this one has put back or taken up.",
             ("workflow",),
-            registry=registry,
         )
         self._looking = threading.Lock()
         self._names: set[str] = set()
