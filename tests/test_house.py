@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import files, packages_distributions
 from pathlib import Path
@@ -157,7 +158,7 @@ def _third_parties(path: Path) -> set[str]:
         top, place = module.partition(".")[0], module.replace(".", "/")
         if top in sys.stdlib_module_names or top == "sluicegate":
             continue
-        candidates = set(_OWNERS[top])
+        candidates = set(_owners()[top])
         if len(candidates) > 1:
             paths = (f"{place}/", f"{place}.py")
             candidates = {each for each in candidates if any(str(file).startswith(paths) for file in files(each) or ())}
@@ -165,7 +166,9 @@ def _third_parties(path: Path) -> set[str]:
     return owners
 
 
-_OWNERS = packages_distributions()
+@functools.cache
+def _owners() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _canonical(name: str) -> str:

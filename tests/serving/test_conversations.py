@@ -10,11 +10,11 @@ import pytest
 from sluicegate import Service
 from sluicegate.errors import ConversationBusyError, RunError
 from sluicegate.evals.promotion import champions
-from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import elsewhere
-from sluicegate.graphs.runtime.versions import keep, kept
+from sluicegate.graphs.runtime.versions import kept
 from tests.support import stand
+from tests.support.promoting import promote
 from tests.support.waiting import soon
 
 ANN, BEN = principal("ann", ["employee"]), principal("ben", ["employee"])
@@ -32,15 +32,6 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 async def asked(service: Service, session: str = "c", text: str = "Who?") -> str:
     return (await service.ask(text, ANN, session=session)).text
-
-
-def promote(old: Path, new: Path) -> None:
-    before, after = load(old), load(new)
-    keep(after, present=False)
-    champions.promote(
-        before.name, path=kept(after.digest), digest=after.digest, before=(kept(before.digest), before.digest),
-        by="ops", facts={"pairs": 1, "reason": "better"},
-    )  # fmt: skip
 
 
 async def test_a_conversation_keeps_its_version_through_a_promotion_and_loses_one_that_was_rolled_back(

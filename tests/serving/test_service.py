@@ -22,7 +22,7 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.checkpoints import Checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import elsewhere
-from sluicegate.graphs.runtime.versions import keep, kept
+from sluicegate.graphs.runtime.versions import kept
 from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue
 from sluicegate.home import home
 from sluicegate.observe.tracing.spans import RunInfo, trace_id
@@ -32,6 +32,7 @@ from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.limits import Busy
 from tests.support import ROOT, stand
+from tests.support.promoting import promote
 from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import soon
 
@@ -215,15 +216,6 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return folder / "workflow.yaml", folder / "challenger" / "workflow.yaml"
 
 
-def promote(old: Path, new: Path) -> None:
-    before, after = load(old), load(new)
-    keep(after, present=False)
-    champions.promote(
-        before.name, path=kept(after.digest), digest=after.digest, before=(kept(before.digest), before.digest),
-        by="ops", facts={"pairs": 1, "reason": "better"},
-    )  # fmt: skip
-
-
 async def said_by(service: Service, wanted: str) -> None:
     """Ask until this version answers."""
     while (await service.ask("Who?", ANN)).text != f"Version {wanted} [1].":
@@ -261,7 +253,7 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 from sluicegate.evals.promotion import champions
-from tests.serving.test_service import promote
+from tests.support.promoting import promote
 files = [Path(name) for name in sys.argv[1:]]
 promote(*files) if files else champions.rollback("shadow-evaluation", by="ops", reason="slow")
 """

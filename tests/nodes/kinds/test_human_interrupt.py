@@ -14,17 +14,23 @@ from tests.support.answering import state
 from tests.support.fakes import services
 
 
+def decided(verdict: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Have every question decided like this; what is asked then."""
+    asked: list[Any] = []
+
+    def decide(payload: Any) -> Any:
+        asked.append(payload)
+        return verdict
+
+    monkeypatch.setattr(langgraph.types, "interrupt", decide)
+    return asked
+
+
 async def test_an_edit_of_no_draft_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     given = services()
     verdict: Any = {"verdict": "edit", "principal": principal("lea", ["lead"]), "reason": "", "text": "Come at nine.",
                     "asked_at": given.now().isoformat()}  # fmt: skip
-    asked: list[Any] = []
-
-    def decided(payload: Any) -> Any:
-        asked.append(payload)
-        return verdict
-
-    monkeypatch.setattr(langgraph.types, "interrupt", decided)
+    asked = decided(verdict, monkeypatch)
     node = HUMAN_INTERRUPT.make("approve", HumanInterrupt(approvers="role:lead"))
     update = await node(state(given), given)
     assert asked[0]["draft"] == ""
@@ -44,13 +50,7 @@ async def test_a_person_sees_the_arguments_that_the_workflow_gives_and_cannot_ed
     given = replace(given, workflow=replace(given.workflow, ahead=lambda node, state: call))
     verdict: Any = {"verdict": "approve", "principal": principal("lea", ["lead"]), "reason": "", "text": "",
                     "asked_at": given.now().isoformat()}  # fmt: skip
-    asked: list[Any] = []
-
-    def decided(payload: Any) -> Any:
-        asked.append(payload)
-        return verdict
-
-    monkeypatch.setattr(langgraph.types, "interrupt", decided)
+    asked = decided(verdict, monkeypatch)
     before: Any = {
         **state(given),
         "items": {"notes": [{"index": 0, "value": "a", "answer": {"text": "Two desks", "citations": []}}]},
