@@ -31,6 +31,8 @@ class RunSummary:
     confidence: float | None
     classified_by: str | None
     threshold: float | None
+    needs_large: float | None
+    """The probability that it needed the large model, where the workflow has a fitted escalation."""
     artifact: str | None
     documents: list[str]
     """Each as ``id@version``."""
@@ -79,6 +81,7 @@ class RunSummary:
             confidence=intent.get("confidence"),
             classified_by=intent.get("by"),
             threshold=route.get("threshold"),
+            needs_large=route.get("needs_large"),
             artifact=route.get("artifact"),
             documents=[f"{document['id']}@{document['version']}" for document in state.get("documents", [])],
             answer=answer.get("text"),

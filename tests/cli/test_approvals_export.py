@@ -16,6 +16,7 @@ from sluicegate.routing.answers.answer import FEATURES, load_answers, load_fit
 from sluicegate.services import AnswerFeatures, Completion
 from tests.support.approving import WORKFLOW, later
 from tests.support.fakes import FakeModels, FakeRouter
+from tests.support.raw_bytes import readable
 
 ANN, LEA = principal("ann"), principal("lea", ["lead"])
 ASKED = "May Ann write to the finance share"
@@ -136,7 +137,7 @@ def test_with_hashes_nothing_that_anybody_wrote_is_in_the_store(desk: Desk, own_
         "hmac:"
     }
     store.close()
-    kept = b"".join(file.read_bytes() for file in own_home.glob("store.sqlite*"))
+    kept = b"".join(readable(file) for file in own_home.glob("store.sqlite*"))
     for words in (ASKED, GOOD, BAD, "Ask Bob", "because", "wombat"):
         at = kept.find(words.encode())
         assert at < 0, (words, kept[at - 300 : at + 100])

@@ -13,7 +13,7 @@ from tests.support import stand
 
 ANN = principal("ann", ["employee"])
 RUNS = 40
-BYTES = {"checkpoints.sqlite": 6_500, "store.sqlite": 8_000}
+BYTES = {"checkpoints.sqlite": 6_500, "store.sqlite": 5_000}
 """The most that a run of seven nodes may add to each file."""
 
 

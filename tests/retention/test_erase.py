@@ -22,7 +22,10 @@ from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.spans import Record
+from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.shared import open_store
+from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.policies.rates.limiter import RateLimiter
@@ -228,6 +231,10 @@ def test_an_id_is_found_as_a_word_of_its_own(own_home: Path) -> None:
     }.items():
         (own_home / name).write_text(text)
     assert mentions("ann") == ["a", "c"]
+    with closing(Store()) as traces:
+        for run, said in (("r", "annual"), ("s", "call joann"), ("t", "call ann now")):
+            traces.write(Writes(records=[(run, Record("1" * 16, "", "n", "span", {"input": said + " and wait" * 50}))]))
+            assert ("store.sqlite" in mentions("ann")) == (run == "t")
 
 
 async def test_the_command_says_what_it_did(desk: Desk) -> None:

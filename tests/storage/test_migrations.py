@@ -1,11 +1,13 @@
 """Every store that version 0.1.0 wrote is opened by this one, with every row, and goes on."""
 
+import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,14 @@ def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, 
         after["decisions"] = [row[:6] for row in after["decisions"]]
     if schema is schemas.TRACES:
         assert (after.pop("changes"), after.pop("sqlite_sequence")) == ([], [])
+        assert {row[-1] for row in after["runs"]} == {None}, "no run of then has said whether it needed the large model"
+        after["runs"] = [row[:-1] for row in after["runs"]]
+        packed = after.pop("packed_spans")
+        assert [row[0] for row in packed] == [*accumulate(row[2] for row in packed)]
+        with closing(connect(file, schema)) as database:
+            after["spans"] = [tuple(row) for row in database.execute("SELECT * FROM spans ORDER BY seq")]
+        for rows in (before, after):
+            rows["spans"] = [(*row[:-1], json.loads(row[-1])) for row in rows["spans"]]
     if schema is schemas.CACHE:
         assert len(after.pop("sqlite_sequence")) == 1
         after["questions"] = [row[1:] for row in after["questions"]]
@@ -218,6 +228,40 @@ async def test_what_was_recorded_is_shown(old_home: Path) -> None:
     payloads = Payloads(old_home / "audit" / "payloads.sqlite")
     await _placeholders(payloads)
     payloads.close()
+
+
+NEEDED = """SELECT run_id, needs_large FROM runs ORDER BY run_id"""
+
+
+def test_whether_a_run_needed_the_large_model_becomes_a_column_of_its_own(old_home: Path) -> None:
+    with closing(sqlite3.connect(old_home / "store.sqlite")) as database, database:
+        database.execute(
+            "UPDATE spans SET attributes = json_set(attributes, '$.needs_large', 0.25) WHERE seq = "
+            "(SELECT min(seq) FROM spans WHERE run_id = 'plain')"
+        )
+    with closing(Store(old_home / "store.sqlite")) as store:
+        assert {row["run_id"]: row["needs_large"] for row in store.query(NEEDED)} == {
+            "decided": None, "plain": 0.25, "risky": None,
+        }  # fmt: skip
+
+
+def test_whether_a_run_needed_the_large_model_becomes_a_column_on_a_server(postgres: str) -> None:
+    with closing(Server(postgres)) as server:
+        first = replace(schemas.SHARED_TRACES, steps=schemas.SHARED_TRACES.steps[:1])
+        with PostgresDatabase(server, first).writing() as execute:
+            for run, attributes in (("a", '{"needs_large":0.25}'), ("b", "{}")):
+                execute.many(
+                    'INSERT INTO runs (run_id, trace_id, workflow, version, digest, "user", session, environment, '
+                    "release, shadow, status, started_ns) VALUES (?, '', '', '', '', '', '', '', '', 0, 'running', 1)",
+                    [(run,)],
+                )
+                execute.many(
+                    "INSERT INTO spans (span_id, run_id, parent, name, type, start_ns, end_ns, level, message, "
+                    "attributes) VALUES (?, ?, 'p', 'route', 'chain', 1, 2, 'DEFAULT', '', ?)",
+                    [(run, run, attributes)],
+                )
+        with PostgresDatabase(server, schemas.SHARED_TRACES).reading() as execute:
+            assert [*map(tuple, (row.values() for row in execute(NEEDED)))] == [("a", 0.25), ("b", None)]
 
 
 async def _placeholders(payloads: Payloads) -> None:

@@ -23,6 +23,7 @@ from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.storing.delivery import ON_SERVER
+from sluicegate.observe.tracing.storing.packed import packed_with, replace_in_spans
 from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.observe.tracing.storing.writes import Dialect
 from sluicegate.policies.cache.cache import AnswerStore
@@ -145,11 +146,17 @@ async def erase(person: str, *, by: str) -> Erasure:
 
 
 def mentions(person: str) -> list[str]:
-    """The files of the home that contain this id as a word of its own, by a search of their bytes."""
+    """The files of the home that contain this id as a word of its own, by a search of their bytes, and of the
+    observations that are packed in one of them."""
     forms = {person.encode("utf-8", "replace"), json.dumps(person)[1:-1].encode()}
     pattern = re.compile(rb"(?<![\w.@-])(?:" + b"|".join(map(re.escape, sorted(forms))) + rb")(?![\w@-])")
     files = (path for path in sorted(home().rglob("*")) if path.is_file() and not path.is_symlink())
-    return [str(path.relative_to(home())) for path in files if pattern.search(path.read_bytes())]
+    found = {str(path.relative_to(home())) for path in files if pattern.search(path.read_bytes())}
+    with reading(TRACES) as execute:
+        packed = packed_with(execute, json.dumps(person, ensure_ascii=False)[1:-1]) if execute else ()
+        if any(pattern.search(spans.encode()) for _, spans in packed):
+            found.add(f"{TRACES.name}.sqlite")
+    return sorted(found)
 
 
 def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
@@ -249,13 +256,16 @@ def _erase_traces(
                 continue
             rows = execute(f"SELECT destination, run_id FROM {words.deliveries}")  # noqa: S608
             sent |= {row["destination"] for row in rows if row["run_id"] in {*run_ids}}
-            for table in ("spans", "scores", words.deliveries, "changes"):
+            for table in (words.spans, "scores", words.deliveries, "changes"):
                 changed(execute, f"DELETE FROM {table} WHERE run_id IN (VALUES)", run_ids)  # noqa: S608
             done["traces"] += changed(execute, "DELETE FROM runs WHERE run_id IN (VALUES)", run_ids)
             given = "DELETE FROM scores WHERE source = 'feedback' AND \"by\" IN (VALUES)"
             done["feedback"] += changed(execute, given, names)
             changed(execute, 'UPDATE scores SET "by" = ? WHERE "by" IN (VALUES)', names, alias)
-            done["observations"] += _replace(execute, "spans", "attributes", names, alias)
+            if schema is TRACES:
+                done["observations"] += sum(replace_in_spans(execute, *each) for each in _replacements(names, alias))
+            else:
+                done["observations"] += _replace(execute, "spans", "attributes", names, alias)
     removed |= {what: done[what] for what in ("traces", "feedback")}
     renamed["observations"] = done["observations"]
     return sorted(sent)
@@ -264,16 +274,21 @@ def _erase_traces(
 def _replace(execute: Rows, table: str, column: str, names: Sequence[str], alias: str) -> int:
     """Give the alias to what names the person in a column of JSON."""
     rows = 0
-    for name in names:
-        for form in {json.dumps(name), json.dumps(name, ensure_ascii=False)}:
-            rows += len(
-                execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608
-                    f" WHERE replace({column}, ?, '') != {column} RETURNING 1 AS one",
-                    (form, json.dumps(alias), form),
-                )
+    for old, new in _replacements(names, alias):
+        rows += len(
+            execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608
+                f" WHERE replace({column}, ?, '') != {column} RETURNING 1 AS one",
+                (old, new, old),
             )
+        )
     return rows
+
+
+def _replacements(names: Sequence[str], alias: str) -> list[tuple[str, str]]:
+    """A person's names as JSON, each way to write them, with the alias."""
+    forms = {form for name in names for form in (json.dumps(name), json.dumps(name, ensure_ascii=False))}
+    return [(form, json.dumps(alias)) for form in sorted(forms)]
 
 
 def _rename_bookings(execute: Rows, person: str, alias: str) -> int:

@@ -6,6 +6,7 @@ last commits but never corrupts. What must survive a power cut too is `durable` 
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,9 @@ def connect(path: Path | str, schema: Schema | None = None, *, look: bool = Fals
             # its write-ahead log and index get the same mode from SQLite
             owner_only(Path(path))
         connection.row_factory = sqlite3.Row
+        # by the names that SQLite's shell has for them
+        connection.create_function("sqlar_compress", 1, _packed, deterministic=True)
+        connection.create_function("sqlar_uncompress", 2, _unpacked, deterministic=True)
         if copied:
             _copy(Path(path).absolute(), connection)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -67,6 +71,16 @@ def connect(path: Path | str, schema: Schema | None = None, *, look: bool = Fals
                 connection.close()
                 raise
         return connection
+
+
+def _packed(content: bytes) -> bytes:
+    # a higher level takes twice as long for a tenth less
+    packed = zlib.compress(content, 1)
+    return packed if len(packed) < len(content) else content
+
+
+def _unpacked(content: bytes, size: int) -> bytes:
+    return content if len(content) == size else zlib.decompress(content)
 
 
 def _writable(path: Path) -> bool:
@@ -123,7 +137,8 @@ def explained(path: Path | str) -> Generator[None]:
             raise LockedError(f"{path} is locked by another process", hint="Try again when it is done") from error
         if any(sign in message for sign in ("full", "readonly", "unable to open", "disk I/O")):
             raise UnwritableError(f"cannot write {path}: {message}", hint="Free space or check permissions") from error
-        if "malformed" in message or "not a database" in message:
+        # what cannot be unpacked is damaged too
+        if any(sign in message for sign in ("malformed", "not a database", "user-defined function")):
             raise CorruptError(
                 f"{path} is corrupt: {message}",
                 hint="Restore it from a backup, or move it away to start with an empty one",

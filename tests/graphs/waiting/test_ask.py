@@ -19,6 +19,7 @@ from sluicegate.storage.database import open_database, place
 from sluicegate.storage.schemas import APPROVALS
 from tests.support.approving import later
 from tests.support.asking import QUESTION, VAGUE, words
+from tests.support.raw_bytes import readable
 from tests.support.redacting import ANN, EVE, LEA, OWN, Desk
 
 AFTER = ["ask", "classify", "gate", "recall", "facts", "answer", "check", "respond"]
@@ -239,7 +240,7 @@ async def test_an_erased_persons_answers_are_gone(desk: Desk) -> None:
     await erase("ann", by="lea")
     assert verdicts() == []
     if isinstance(place(), type(home())):
-        assert not [file for file in home().rglob("*.sqlite") if b"my aunt" in file.read_bytes()]
+        assert not [file for file in home().rglob("*.sqlite") if b"my aunt" in readable(file)]
 
 
 async def test_the_next_turn_of_a_conversation_is_the_answer(desk: Desk) -> None:

@@ -19,6 +19,7 @@ from sluicegate.observe.tracing.spans import RunInfo, Score, Trace
 from sluicegate.observe.tracing.store import Store
 from tests.support import ROOT
 from tests.support.loopback import free_port
+from tests.support.raw_bytes import readable
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.scenario import first_stretch, last_stretch, open_tracer
 from tests.support.waiting import until
@@ -268,7 +269,7 @@ async def test_secrets_reach_neither_the_store_nor_any_exporter(tmp_path: Path) 
         assert "<email>" in kept
         assert "<email>" in sent
         store.close()
-    files = b"".join(path.read_bytes() for path in tmp_path.glob("store.sqlite*"))
+    files = b"".join(readable(path) for path in tmp_path.glob("store.sqlite*"))
     assert secret.encode() not in files
 
 

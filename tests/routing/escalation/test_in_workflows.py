@@ -19,7 +19,7 @@ from sluicegate.home import home
 from sluicegate.learning.projection import Projection
 from sluicegate.learning.threshold import NEVER
 from sluicegate.observe.tracing.describers import describe
-from sluicegate.observe.tracing.spans import Record, RunInfo, Score
+from sluicegate.observe.tracing.spans import RunInfo, Score
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.services import Escalation, Services
@@ -179,7 +179,7 @@ def test_traces_and_the_audit_log_have_the_probability() -> None:
 def remember(runs: list[tuple[float, float | None, str]], verdicts: dict[int, bool] | None = None) -> None:
     """Runs in the store: days ago, the probability that the large model is needed, and the request."""
     store, now = Store(home() / "store.sqlite"), time.time_ns()
-    begun, ended, records, scores = [], [], [], []
+    begun, ended, scores = [], [], []
     for number, (days, needs, request) in enumerate(runs):
         info = RunInfo(
             f"run{number}", f"{number:032x}", "helpdesk", "1", "d", "", "", "", "", shadow=False, request=request
@@ -187,16 +187,12 @@ def remember(runs: list[tuple[float, float | None, str]], verdicts: dict[int, bo
         at = now - int(days * 86_400 * 10**9)
         begun.append((info, at))
         outcome = {"status": "answered", "intent": "payroll", "confidence": 0.9, "threshold": 0.5}
-        ended.append((info, at + 10**9, 1000.0, outcome))
-        span = Record(
-            f"{number:016x}", "", "classify", "chain", {"needs_large": needs} if needs is not None else {}, start_ns=at
-        )
-        records.append((info.run_id, span))
+        ended.append((info, at + 10**9, 1000.0, outcome if needs is None else outcome | {"needs_large": needs}))
         if verdicts and number in verdicts:
             scores.append(
                 Score(f"s{number}", info.run_id, "needed_large", verdicts[number], "", now, source="feedback")
             )
-    store.write(Writes(begun=begun, records=records, scores=scores, ended=ended))
+    store.write(Writes(begun=begun, scores=scores, ended=ended))
     store.close()
 
 

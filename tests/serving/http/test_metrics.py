@@ -92,7 +92,7 @@ def test_a_run_whose_beginning_was_lost_in_a_crash_is_counted_when_it_ends() -> 
         scraped(client)
         with closing(sqlite3.connect(home() / "store.sqlite", isolation_level=None)) as store:
             # as of a process that was killed before it had recorded anything
-            assert store.execute("DELETE FROM spans WHERE run_id = ?", (run,)).rowcount
+            assert store.execute("DELETE FROM packed_spans WHERE run_id = ?", (run,)).rowcount
         client.post(f"/v1/approvals/{run}", json={"verdict": "approve"}, headers=LEAD)
         until(lambda: "human" in scraped(client))
         assert value(scraped(client), "sluicegate_runs_total", status="answered", path="human") == 1

@@ -28,6 +28,7 @@ from sluicegate.state import Principal
 from sluicegate.storage.database import open_database, place
 from sluicegate.storage.schemas import APPROVALS
 from tests.support import stand
+from tests.support.raw_bytes import readable
 from tests.support.stand import NoShadow
 from tests.support.ticketing import REQUEST, ticket_desk
 
@@ -268,7 +269,7 @@ async def test_the_token_is_nowhere_in_the_home(desk: Service) -> None:
     signature = base64.urlsafe_b64decode(token)[16:]
     for path in home().rglob("*"):
         if path.is_file():
-            content = path.read_bytes()
+            content = readable(path)
             assert token.encode() not in content, path
             assert signature not in content, path
 

@@ -23,6 +23,7 @@ from sluicegate.serving.webhooks.events import events_schema
 from sluicegate.serving.webhooks.outbox import Delivery, Outbox
 from sluicegate.serving.webhooks.worker import WebhookWorker
 from tests.support.hooks import Clock, Hooks, hooks_file
+from tests.support.raw_bytes import readable
 from tests.support.stand import NoShadow
 from tests.support.ticketing import REQUEST, WORKFLOW, ticket_desk
 from tests.support.waiting import until
@@ -129,7 +130,7 @@ def test_a_link_comes_along_for_one_person_and_decides(desk: Service, tmp_path: 
     assert first == second
     assert first.startswith("https://desk.example.com/console/approve/")
     token = first.rpartition("/")[2]
-    assert token.encode() not in b"".join(path.read_bytes() for path in home().rglob("*") if path.is_file())
+    assert token.encode() not in b"".join(readable(path) for path in home().rglob("*") if path.is_file())
     (row,) = LinkRows().find(run)
     assert (row.made_by, row.person["id"]) == ("webhook ops", "lea")
 

@@ -21,7 +21,7 @@ from typing import Any
 from sluicegate.errors import SluicegateError
 from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
 from sluicegate.observe.tracing.masking import SPOKEN
-from sluicegate.observe.tracing.spans import Observation, Record, RunSegment, Score, Trace, new_id
+from sluicegate.observe.tracing.spans import Observation, Record, RunSegment, Score, Trace, after_resume, new_id
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.writes import Writes
 
@@ -210,8 +210,7 @@ class Recorder:
         if root is not None:
             root.attributes |= outcome
             root.end_ns = at_ns
-            failed = outcome.get("status") == "failed"
-            root.level, root.message = ("ERROR", outcome.get("error", "")) if failed else ("DEFAULT", "")
+            root.level, root.message = after_resume(outcome)
         return root
 
     def _hold(self, segment: RunSegment) -> Trace:

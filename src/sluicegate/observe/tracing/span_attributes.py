@@ -29,8 +29,8 @@ def run_outcome(summary: RunSummary, all_llm_usd: float | None) -> dict[str, Any
 
 
 _COLUMNS = (
-    "status", "intent", "confidence", "risk", "classified_by", "threshold", "path", "artifact", "answer", "model",
-    "prompt", "approval", "waited_s",
+    "status", "intent", "confidence", "risk", "classified_by", "threshold", "needs_large", "path", "artifact",
+    "answer", "model", "prompt", "approval", "waited_s",
 )  # fmt: skip
 _SPENDING = ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
 

@@ -31,6 +31,7 @@ __all__ = [
     "RunSegment",
     "Score",
     "Trace",
+    "after_resume",
     "new_id",
     "root_id",
     "trace_id",
@@ -58,6 +59,11 @@ def root_id(run_id: str) -> str:
 def visit_id(run_id: str, node: str, visit: int) -> str:
     """The observation of a visit whose parts may be recorded before it, and by other processes."""
     return hashlib.sha256(f"{run_id} {visit} {node}".encode()).digest()[24:].hex()
+
+
+def after_resume(outcome: Mapping[str, Any]) -> tuple[Level, str]:
+    """Level and message of a run's root, by the outcome of a segment that went on with the run."""
+    return ("ERROR", outcome.get("error", "")) if outcome.get("status") == "failed" else ("DEFAULT", "")
 
 
 def new_id() -> str:

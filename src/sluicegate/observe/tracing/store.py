@@ -1,9 +1,9 @@
 """The store: every run's row, observations and scores, in a SQLite file; the source of truth for all reading.
 
-`steps`, `decisions` and `model_calls` are views over the observations, so that nothing is written twice. A store is
-safe to use from any thread, and by several processes at once. What it reads and writes is one SQL for a file and for
-the server of many machines, whose store (`observe.tracing.storing.shared`) is this one with other words for a few
-things.
+`spans`, `steps`, `decisions` and `model_calls` are views over the observations, so that nothing is written twice. A
+store is safe to use from any thread, and by several processes at once. What it reads is one SQL for a file and for the
+server of many machines, whose store (`observe.tracing.storing.shared`) is this one with other words for a few things;
+only a file has its observations packed.
 """
 
 import json
@@ -16,7 +16,16 @@ from sluicegate.errors import NotFoundError
 from sluicegate.home import home
 from sluicegate.observe.tracing.reading.filters import RunFilter, prefix_range, where
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
-from sluicegate.observe.tracing.storing.writes import Dialect, Writes, apply, confirmed_rows, pruned, rows_of
+from sluicegate.observe.tracing.storing.packed import add_spans, extend_root
+from sluicegate.observe.tracing.storing.writes import (
+    Dialect,
+    Writes,
+    apply,
+    confirmed_rows,
+    pruned,
+    rows_of,
+    unconfirm,
+)
 from sluicegate.storage.database import SqliteRows
 from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
@@ -48,7 +57,12 @@ class Store:
     def write(self, writes: Writes) -> None:
         """Commit; all or nothing. Raises `RunError` SG606, SG607, SG608."""
         with self._lock, transaction(self._connection) as connection, explained(self.path):
-            apply(SqliteRows(connection), rows_of(writes), self.sql)
+            execute = SqliteRows(connection)
+            apply(execute, rows_of(writes), self.sql)
+            add_spans(execute, writes.records)
+            for run_id, end_ns, outcome, destinations in writes.roots:
+                if extend_root(execute, run_id, end_ns, outcome):
+                    unconfirm(execute, run_id, destinations, self.sql)
 
     def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
         """Note how many observations and scores of each run a destination has confirmed; `whole`: in all, not more."""
@@ -58,7 +72,8 @@ class Store:
     def undelivered(self, destination: str, *, since_ns: int = 0) -> list[str]:
         """The runs of which a destination has not confirmed every observation and score, oldest first."""
         rows = self.query(
-            "SELECT run_id, (SELECT count(*) FROM spans WHERE spans.run_id = runs.run_id) + "  # noqa: S608
+            f"SELECT run_id, coalesce((SELECT {self.sql.recorded} FROM {self.sql.spans} AS kept "  # noqa: S608
+            "WHERE kept.run_id = runs.run_id), 0) + "
             "(SELECT count(*) FROM scores WHERE scores.run_id = runs.run_id) AS kept, coalesce((SELECT records "
             f"FROM {self.sql.deliveries} AS sent WHERE destination = ? AND sent.run_id = runs.run_id), 0) AS confirmed "
             "FROM runs WHERE started_ns >= ? ORDER BY started_ns",
@@ -123,14 +138,10 @@ class Store:
         """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, the
         probability that it needed the large model, where the workflow had a fitted escalation, and the confidence in
         its answer, where it has one; of the newest runs, at `most` so many."""
-        said = self.sql.attributes
         rows = self.query(
-            "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "  # noqa: S608
+            "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "
             "(SELECT value FROM scores WHERE scores.run_id = runs.run_id AND name = 'answer_confidence') "
-            "AS answer_confidence, "
-            f"(SELECT CAST({said} ->> 'needs_large' AS DOUBLE PRECISION) FROM spans WHERE "
-            f"spans.run_id = runs.run_id AND {said} ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) "
-            "AS needs_large FROM runs WHERE "
+            "AS answer_confidence, needs_large FROM runs WHERE "
             # an expression leaves the choice to the index over time: in its order the newest need no sorting
             "workflow || '' = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL "
             "AND confidence IS NOT NULL AND shadow = 0 "
@@ -213,12 +224,17 @@ class Store:
 
     def since(self, seq: int) -> list[dict[str, Any]]:
         """Observations written after `seq`, for following live."""
-        rows = self.query("SELECT * FROM spans WHERE seq > ? ORDER BY seq", (seq,))
+        rows = self.query(
+            # only what these runs have is unpacked
+            f"SELECT * FROM spans WHERE run_id IN (SELECT run_id FROM {self.sql.spans} WHERE seq > ?) "  # noqa: S608
+            "AND seq > ? ORDER BY seq",
+            (seq, seq),
+        )
         return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
 
     def last(self) -> int:
         """The `seq` of the newest observation."""
-        return self.query("SELECT coalesce(max(seq), 0) AS seq FROM spans")[0]["seq"]
+        return self.query(f"SELECT coalesce(max(seq), 0) AS seq FROM {self.sql.spans}")[0]["seq"]  # noqa: S608
 
 
 _INFO = ("run_id", "trace_id", "workflow", "version", "digest", "session", "user", "environment", "release", "request")

@@ -42,7 +42,7 @@ def client(own_home: Path) -> Iterator[httpx.Client]:
 def empty(client: httpx.Client) -> None:
     client.cookies.clear()
     with closing(sqlite3.connect(home() / "store.sqlite")) as connection, connection:
-        for table in ("runs", "spans", "scores", "changes"):
+        for table in ("runs", "packed_spans", "scores", "changes"):
             connection.execute(f"DELETE FROM {table}")
 
 

@@ -32,7 +32,8 @@ def _value(value: float | bool | str) -> str:
 ON_SERVER = Dialect(
     decisions="run_decisions",
     deliveries="trace_deliveries",
-    attributes="CAST(attributes AS JSON)",
+    spans="spans",
+    recorded="count(*)",
     day="to_char(to_timestamp(started_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     scored="seq",
     changed="INSERT INTO changes (run_id) VALUES (?) ON CONFLICT (run_id) DO UPDATE SET seq = DEFAULT",

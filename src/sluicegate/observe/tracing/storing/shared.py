@@ -13,7 +13,7 @@ from sluicegate.observe.tracing.spans import Record
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.delivery import ON_SERVER, trace_delivery
 from sluicegate.observe.tracing.storing.user_key import user_key
-from sluicegate.observe.tracing.storing.writes import Writes, confirmed_rows, pruned, rows_of
+from sluicegate.observe.tracing.storing.writes import Writes, confirmed_rows, pruned, rows_of, span_rows
 from sluicegate.storage.postgres import Server, configured
 
 __all__ = ["TRACES", "SharedRuns", "SharedStore", "open_store"]
@@ -48,7 +48,7 @@ class SharedStore(Store):
         self._delivery.deliver()
 
     def write(self, writes: Writes) -> None:
-        self._delivery.add(rows_of(writes))
+        self._delivery.add(rows_of(writes) | span_rows(writes))
 
     def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
         self._delivery.add(confirmed_rows(destination, counts, whole=whole))
@@ -80,8 +80,7 @@ class SharedRuns(SharedStore):
 
     def write(self, writes: Writes) -> None:
         self._own.write(writes)
-        rows = rows_of(writes)
-        self._delivery.add({what: found for what, found in rows.items() if what not in ("records", "roots")})
+        self._delivery.add(rows_of(writes))
 
     def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
         self._own.delivered(destination, counts, whole=whole)

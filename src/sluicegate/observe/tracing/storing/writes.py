@@ -1,4 +1,5 @@
-"""What the recorder commits, as rows, and how rows are applied: to a file, or to the tables of a server.
+"""What the recorder commits, as rows, and how rows are applied: to a file, or to the tables of a server. The
+observations in a file are packed (`packed`).
 
 Rows are plain JSON data, so that a machine can keep them until the server has them. Those of one run may come from
 several machines, and late from one that was cut off: what is behind the end of a run does not change how it ended.
@@ -10,15 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sluicegate.observe.tracing.spans import Record, RunInfo, Score, root_id
+from sluicegate.observe.tracing.spans import Record, RunInfo, Score, after_resume, root_id
 from sluicegate.storage.database import IN_TURN, Rows
 
-__all__ = ["Dialect", "Writes", "WrittenRows", "apply", "confirmed_rows", "pruned", "rows_of", "storable", "to_json"]
+__all__ = [
+    "Dialect",
+    "Writes",
+    "WrittenRows",
+    "apply",
+    "confirmed_rows",
+    "pruned",
+    "rows_of",
+    "span_rows",
+    "storable",
+    "to_json",
+    "unconfirm",
+]
 
 _OUTCOME = (
-    "status", "path", "intent", "risk", "confidence", "threshold", "classified_by", "artifact", "usd", "prompt_tokens",
-    "completion_tokens", "slm_calls", "llm_calls", "all_llm_usd", "answer", "model", "prompt", "approval", "waited_s",
-    "error",
+    "status", "path", "intent", "risk", "confidence", "threshold", "needs_large", "classified_by", "artifact", "usd",
+    "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls", "all_llm_usd", "answer", "model", "prompt",
+    "approval", "waited_s", "error",
 )  # fmt: skip
 
 WrittenRows = dict[str, list[Any]]
@@ -54,8 +67,10 @@ class Dialect:
 
     decisions: str = "decisions"
     deliveries: str = "deliveries"
-    attributes: str = "attributes"
-    """A span's, as JSON."""
+    spans: str = "packed_spans"
+    """The table that has the observations, with the `run_id` and the last `seq` of each row's."""
+    recorded: str = "sum(count)"
+    """How many observations rows of it have."""
     day: str = "date(started_ns / 1000000000, 'unixepoch')"
     """On which a run began, in UTC, as a text."""
     scored: str = "rowid"
@@ -71,16 +86,23 @@ class Dialect:
 
 
 def rows_of(writes: Writes) -> WrittenRows:
+    """All but the observations."""
     return {
         "begun": [_begun_row(*begun) for begun in writes.begun],
-        "records": [_span_row(run_id, record) for run_id, record in writes.records],
         "scores": [_score_row(score) for score in writes.scores],
         "ended": [
             [info.run_id, end_ns, ms, to_json(info.tags), {key: outcome[key] for key in _OUTCOME if key in outcome}]
             for info, end_ns, ms, outcome in writes.ended
         ],
-        "roots": [[run_id, end_ns, {**outcome}, [*to]] for run_id, end_ns, outcome, to in writes.roots],
         "changed": [info.run_id for info, *_ in (*writes.begun, *writes.ended)],
+    }
+
+
+def span_rows(writes: Writes) -> WrittenRows:
+    """The observations, as a server has them."""
+    return {
+        "records": [_span_row(run_id, record) for run_id, record in writes.records],
+        "roots": [[run_id, end_ns, {**outcome}, [*to]] for run_id, end_ns, outcome, to in writes.roots],
     }
 
 
@@ -104,7 +126,8 @@ def apply(execute: Rows, rows: WrittenRows, dialect: Dialect) -> None:
         values = (end_ns, tags, *given.values(), run_id)
         execute.many(f"UPDATE runs SET {columns} WHERE run_id = ?{over}", [values])  # noqa: S608
     for run_id, end_ns, outcome, destinations in rows.get("roots", ()):
-        _extend_root(execute, run_id, end_ns, outcome, destinations, dialect)
+        if _extend_root(execute, run_id, end_ns, outcome):
+            unconfirm(execute, run_id, destinations, dialect)
     for destination, run_id, count, whole in rows.get("confirmed", ()):
         execute.many(_confirmed(dialect, whole=whole), [(destination, run_id, count)])
     if changed := rows.get("changed"):
@@ -116,7 +139,7 @@ def apply(execute: Rows, rows: WrittenRows, dialect: Dialect) -> None:
 def pruned(execute: Rows, before_ns: int, workflow: str, dialect: Dialect) -> int:
     """Delete a workflow's finished runs that began before a time, with all that belongs to them; how many."""
     done = "SELECT run_id FROM runs WHERE started_ns < ? AND workflow = ? AND status NOT IN ('running', 'waiting')"
-    for table in ("spans", "scores", dialect.deliveries, "changes"):
+    for table in (dialect.spans, "scores", dialect.deliveries, "changes"):
         execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns, workflow))  # noqa: S608
     gone = execute(f"DELETE FROM runs WHERE run_id IN ({done}) RETURNING 1 AS one", (before_ns, workflow))  # noqa: S608
     return len(gone)
@@ -140,23 +163,21 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _extend_root(
-    execute: Rows, run_id: str, end_ns: int, outcome: Mapping[str, Any], destinations: Sequence[str], dialect: Dialect
-) -> None:
-    """Give a run's root what a resume has made of it; nothing where the root is not known."""
+def unconfirm(execute: Rows, run_id: str, destinations: Sequence[str], dialect: Dialect) -> None:
+    """What they have confirmed of a run's root is no longer what is there."""
+    execute.many(_confirmed(dialect, whole=False), [(destination, run_id, -1) for destination in destinations])
+
+
+def _extend_root(execute: Rows, run_id: str, end_ns: int, outcome: Mapping[str, Any]) -> bool:
+    """Give a run's root what a resume has made of it; False where the root is not known."""
     found = execute("SELECT attributes FROM spans WHERE span_id = ? AND parent = ''", (root_id(run_id),))
-    if not found:
-        return
-    attributes = json.loads(found[0]["attributes"]) | outcome
-    failed = outcome.get("status") == "failed"
-    level, message = ("ERROR", outcome.get("error", "")) if failed else ("DEFAULT", "")
-    execute.many(
-        "UPDATE spans SET end_ns = ?, level = ?, message = ?, attributes = ? WHERE span_id = ? AND parent = ''",
-        [(end_ns, level, message, to_json(attributes), root_id(run_id))],
-    )
-    for destination in destinations:
-        # what has been confirmed of it is no longer what is there
-        execute.many(_confirmed(dialect, whole=False), [(destination, run_id, -1)])
+    if found:
+        attributes = json.loads(found[0]["attributes"]) | outcome
+        execute.many(
+            "UPDATE spans SET end_ns = ?, level = ?, message = ?, attributes = ? WHERE span_id = ? AND parent = ''",
+            [(end_ns, *after_resume(outcome), to_json(attributes), root_id(run_id))],
+        )
+    return bool(found)
 
 
 _ZERO = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
