@@ -144,7 +144,7 @@ def nested(_folder: Path, *_embedder: str) -> dict[str, Any]:
             rows = Escalations(own, weak[inside].tolist(), strong[inside].tolist(), {})
             fitted = await fit_escalation(rows, embed=looked_up, embedder=embedder)
             for i in np.flatnonzero(fold == number).tolist():
-                score[i] = fitted.head.logits(prompts[i], vectors[i])[0]
+                score[i] = fitted.head.logits(prompts[i], fitted.head.seen(vectors[i]))[0]
 
     asyncio.run(scored())
     found = cost_quality(score, weak, strong)

@@ -34,29 +34,11 @@ GENESIS = "0" * 64
 
 _LARGEST = 2**53 - 1
 _EXPONENT = re.compile(r"\de[-+]\d")
+_written = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def plain(value: Any) -> Any:
     """`value` as JSON data that RFC 8785 can write: numbers it cannot hold, and objects, become text."""
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        return _walked(value)
-    # half of a surrogate pair, or a character that needs a pair
-    if "\\ud" in text:
-        return _walked(value)
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_number)
-
-
-def _integer(digits: str) -> Any:
-    return _walked(int(digits)) if len(digits) < 400 else digits
-
-
-def _number(digits: str) -> Any:
-    return _walked(float(digits))
-
-
-def _walked(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -69,10 +51,10 @@ def _walked(value: Any) -> Any:
             return str(value)
         return int(value) if value.is_integer() and abs(value) <= _LARGEST else value
     if isinstance(value, Mapping):
-        return {_walked(str(key)): _walked(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        return {plain(str(key)): plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_walked(item) for item in cast("list[Any]", value)]
-    return _walked(str(value))
+        return [plain(item) for item in cast("list[Any]", value)]
+    return plain(str(value))
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
@@ -80,7 +62,7 @@ def canonical(value: Mapping[str, Any]) -> bytes:
 
     Python's own writer, ten times as fast, writes the same but for exponents and for the order of keys beyond ASCII.
     """
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = _written(value)
     if text.isascii() and not (("e-" in text or "e+" in text) and _EXPONENT.search(text)):
         return text.encode()
     return rfc8785.dumps(cast("dict[str, Any]", value))

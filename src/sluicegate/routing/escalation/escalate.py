@@ -45,7 +45,7 @@ class EscalationRouter:
 
     async def score(self, prompt: str) -> float:
         """The probability that the large model is right and the small one is not."""
-        return self._chance(float(self.head.logits(prompt, await self._vector(prompt))[0]))
+        return self._chance(float(self.head.logits(prompt, self.head.seen(await self._vector(prompt)))[0]))
 
     async def evidence(self, prompt: str) -> list[Contribution]:
         """The features that contributed most to the score."""

@@ -192,7 +192,7 @@ async def fit_intents(
     )
     logits = trained.head.logits_of(calibration.texts, apart_vectors)
     seen = [
-        trained.head.familiarity(text, None if apart_vectors is None else apart_vectors[at])
+        trained.head.familiarity(text, trained.head.seen(None if apart_vectors is None else apart_vectors[at]))
         for at, text in enumerate(calibration.texts)
     ]
     _, unlike, likeness = fit_likeness(calibration.texts, seen, enough=least_rows(settings.error, settings.confidence))

@@ -9,6 +9,7 @@ one linear model, so this is all there is at inference: numpy, no scikit-learn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from sluicegate.learning.projection import Projection
 from sluicegate.learning.similarity import product, similarities
 from sluicegate.routing.intent.lexical import Lexicon, words_of
 
-__all__ = ["Contribution", "Head", "for_embedding"]
+__all__ = ["Contribution", "Head", "SeenEmbedding", "for_embedding"]
 
 Floats = NDArray[np.floating]
 NEAREST = 5
@@ -36,6 +37,14 @@ class Contribution:
     view: str
     feature: str
     weight: float
+
+
+class SeenEmbedding(NamedTuple):
+    """An embedding as a head sees it."""
+
+    vector: Floats
+    cosines: Floats
+    """To each landmark, (landmarks)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +72,50 @@ class Head:
         """Size of the embedding it was fitted with; 0 without."""
         return len(self.projection.mean) if self.projection else self.landmarks.shape[1]
 
-    def logits(self, text: str, embedding: Floats | None = None) -> Floats:
-        """Logits of one text, (labels,). `embedding` is needed exactly when the head has `dimensions`."""
+    def seen(self, embedding: Floats | None) -> SeenEmbedding | None:
+        """What logits and familiarity are made of; None without an embedding, and for a head that takes none."""
+        if embedding is None or not self.dimensions:
+            return None
+        vector = embedding.astype(np.float32)
+        if self.projection:
+            vector = self.projection(vector)
+        return SeenEmbedding(vector, product(vector, self.landmarks.T))
+
+    def logits(self, text: str, seen: SeenEmbedding | None = None) -> Floats:
+        """Logits of one text, (labels,). `seen` is needed exactly when the head has `dimensions`."""
         total = self.bias.astype(np.float32)
         tokens = words_of(text)
         for name, lexicon in self.lexicons.items():
             columns, values = lexicon.row(tokens)
             if len(columns):
                 total = total + values @ self.weights[name][columns]
-        if embedding is None or not self.dimensions:
-            return total
-        return total + self._sentence(embedding.astype(np.float32))
+        return total + self._sentence(seen) if seen else total
 
-    def _sentence(self, embedding: Floats) -> Floats:
+    def _sentence(self, seen: SeenEmbedding) -> Floats:
         """What the embedding adds to the logits."""
-        if self.projection:
-            embedding = self.projection(embedding)
-        total = product(embedding, self.weights["embedding"])
-        cosines = product(embedding, self.landmarks.T)
+        total = product(seen.vector, self.weights["embedding"])
         for name, sharpness in self.sharpness.items():
-            total = total + product(similarities(cosines, sharpness), self.weights[name])
+            total = total + product(similarities(seen.cosines, sharpness), self.weights[name])
         return total
 
-    def familiarity(self, text: str, embedding: Floats | None = None) -> dict[str, float]:
+    def familiarity(self, text: str, seen: SeenEmbedding | None = None) -> dict[str, float]:
         """How near the text is to the training rows, by view.
 
         ``wording``: the share of its words' character 4-grams that stood in more than one training row.
-        ``meaning``, with an embedding: the mean cosine of the `NEAREST` landmarks.
+        ``meaning``, of a head with `dimensions`: the mean cosine of the `NEAREST` landmarks.
         """
         found = {"wording": self.lexicons["characters"].known(words_of(text), 4)}
-        if embedding is not None and self.dimensions:
-            seen = embedding.astype(np.float32)
-            cosines = product(self.projection(seen) if self.projection else seen, self.landmarks.T)
-            nearest = min(NEAREST, len(cosines))
-            found["meaning"] = float(np.partition(cosines, -nearest)[-nearest:].mean())
+        if seen:
+            nearest = min(NEAREST, len(seen.cosines))
+            found["meaning"] = float(np.partition(seen.cosines, -nearest)[-nearest:].mean())
         return found
 
     def logits_of(self, texts: Sequence[str], embeddings: Floats | None = None) -> Floats:
         """Logits of many texts, (texts, labels)."""
-        rows = [self.logits(text, None if embeddings is None else embeddings[at]) for at, text in enumerate(texts)]
+        rows = [
+            self.logits(text, self.seen(None if embeddings is None else embeddings[at]))
+            for at, text in enumerate(texts)
+        ]
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
     def evidence(self, text: str, label: str, embedding: Floats | None = None, *, most: int = 10) -> list[Contribution]:
@@ -116,8 +130,8 @@ class Head:
             said = values * (block[:, column] - (block.mean(axis=1) if others else 0.0))
             at: list[int] = columns.tolist()
             found += [Contribution(name, lexicon.entries[i], float(much)) for i, much in zip(at, said, strict=True)]
-        if embedding is not None and self.dimensions:
-            said = self._sentence(embedding.astype(np.float32))
+        if seen := self.seen(embedding):
+            said = self._sentence(seen)
             weight = float(said[column] - (said.mean() if others else 0.0))
             found.append(Contribution("embedding", "the whole sentence", weight))
         return sorted(found, key=lambda item: -abs(item.weight))[:most]

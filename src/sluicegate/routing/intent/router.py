@@ -101,10 +101,11 @@ class FittedRouter:
         nothing here can read is not called out of scope, which would turn it away.
         """
         head, outside = self.artifact.head, self.artifact.card["out_of_scope"]
-        probabilities = self.artifact.calibrator(head.logits(text, vector)[None])[0]
+        seen = head.seen(vector)
+        probabilities = self.artifact.calibrator(head.logits(text, seen)[None])[0]
         labels = self.labels
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
-        unlike = self._likeness.unlike(text, head.familiarity(text, vector))
+        unlike = self._likeness.unlike(text, head.familiarity(text, seen))
         read = unlike != "language" or probability_of(text, self._embedder_languages) >= LIKELY
         if unlike == "language" and read and self._languages == "embedder":
             unlike = ""
