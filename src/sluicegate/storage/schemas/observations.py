@@ -90,7 +90,7 @@ ALTER TABLE given RENAME TO scores;
 CREATE INDEX scores_by_run ON scores (run_id);
 """),
         # a run's observations repeat each other's words, and each had names of its own to be found by: one block of
-        # them, packed, is a quarter. The functions are those of SQLite's shell, which reads the view as any other.
+        # them, packed, is a third. The functions are those of SQLite's shell, which reads the view as any other.
         # What a query over many runs wants is a column of theirs
         Migration("""
 ALTER TABLE runs ADD COLUMN needs_large REAL;

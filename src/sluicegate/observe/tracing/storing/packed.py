@@ -1,7 +1,7 @@
 """Observations in a file: what a commit writes of a run is one packed row, of which the view `spans` makes them again.
 
 The observations of a run repeat each other's words, which is most of what they have: together they are packed to a
-quarter.
+third.
 """
 
 import json
