@@ -107,9 +107,10 @@ bench-answers: install
 bench-labels: install
 	$(RUN) python benchmarks/labels.py embedded:smollm2-135m
 
-# thresholds chosen together: validity over 400 redraws, and gain
+# thresholds chosen together: validity over 400 redraws, and gain; what any thresholds could gain on the helpdesk
 bench-joint: install
 	$(RUN) python benchmarks/joint.py
+	$(RUN) python benchmarks/joint_helpdesk.py
 
 # answers are kept in the user's cache, so an interrupted run goes on
 bench-hybrid: install

@@ -28,8 +28,8 @@ ORDER = (
     "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger",
     "fan_outs", "edges", "shared_state",
     "openai_api", "firewall", "serving", "machines", "batch", "console", "hybrid",
-    "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
-    "labels_larger", "answers", "cache",
+    "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "joint_helpdesk", "languages",
+    "followups", "labels", "labels_larger", "answers", "cache",
     "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "stores", "quoting", "evals",
     "size",
 )  # fmt: skip

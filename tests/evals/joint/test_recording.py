@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.joint_helpdesk import best, followed
 from sluicegate.cli.doctor import _router_lines  # pyright: ignore[reportPrivateUsage]
 from sluicegate.errors import InsufficientDataError
 from sluicegate.evals.evaluation.baselines import isolated
 from sluicegate.evals.evaluation.cases import Case, ExpectedTool, read_cases
 from sluicegate.evals.joint.fit import fit_joint
-from sluicegate.evals.joint.recording import Recorded, read_recorded, record, under
+from sluicegate.evals.joint.recording import Recorded, named, read_recorded, record, under
 from sluicegate.evals.joint.walking import candidates, taken, walk
 from sluicegate.evals.joint.watching import watch_joint
 from sluicegate.graphs.config.load import Workflow, load
@@ -128,6 +129,21 @@ def test_every_way_is_run_once_and_no_model_is_asked_twice(workflow: Workflow, t
     assert [role for role, _ in MODELS.asked] == ["slm", "llm"]
     assert row.stagewise.kept is False
     assert row.ways[0].scores == {"intent.confidence": 0.8, "answer.confidence": 0.3}
+
+
+def test_one_run_without_thresholds_tells_what_others_give_away(workflow: Workflow, tmp_path: Path) -> None:
+    """The benchmark of the helpdesk runs each request once; what it says ends as `walk` says of all ways."""
+    cases = [case("pass 0.9 0.9"), case("pass 0.8 0.8"), case("pass 0.7 0.7"), case("pass 0.6 0.6", small=False)]
+    rows: list[Recorded] = []
+    once = record(workflow, cases, tmp_path / "once", on_row=rows.append, change=scripted, values=(0.0,))
+    asyncio.run(once)
+    assert [len(row.ways) for row in rows] == [1] * 4
+    vectors = candidates(named(workflow), rows)
+    ends, known = followed(workflow, rows, vectors, large=True), recorded(workflow, cases, tmp_path / "all")
+    assert (ends.kept == walk(workflow, known, vectors).kept).all()
+    assert (ends.sent == walk(workflow, known, vectors).sent).all()
+    # the least sure answer of the small model is wrong
+    assert best(workflow, rows, (0.1, 0.25), large=True) == {0.1: 3, 0.25: 4}
 
 
 def test_branches_side_by_side_are_recorded_as_any_others(workflow: Workflow, tmp_path: Path) -> None:

@@ -169,12 +169,14 @@ async def record(
     *,
     on_row: Callable[[Recorded], None],
     change: Callable[[Services], Services] = lambda services: services,
+    values: Sequence[float] = (0.0, NEVER),
 ) -> None:
     """Run every case its ways, isolated in `folder` as an evaluation is; one at a time, as an embedded model answers
     anyway. Cases that expect no result are left out.
 
-    `change` may swap services, for tests. Raises as `open_workflow` does, and `ModelError` SG313 where a threshold
-    decides something that a run's trail does not have; a run that fails sends nothing.
+    `change` may swap services, for tests; `values` are those that each threshold is run with. Raises as `open_workflow`
+    does, and `ModelError` SG313 where a threshold decides something that a run's trail does not have; a run that fails
+    sends nothing.
     """
     _in_the_trail(workflow)
     names, now, asked = named(workflow), dict[str, float](), dict[str, Completion]()
@@ -199,8 +201,8 @@ async def record(
         asked.clear()
         now.clear()
         stagewise, ways = await _way(runner, case, {}), list[Way]()
-        for values in product((0.0, NEVER), repeat=len(names)):
-            now.update(zip(names, values, strict=True))
+        for each in product(values, repeat=len(names)):
+            now.update(zip(names, each, strict=True))
             if not any(takes(workflow, way, now) for way in ways):
                 ways.append(await _way(runner, case, dict(now)))
         on_row(Recorded(case.id, case.text, ways, stagewise))
