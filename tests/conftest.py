@@ -40,8 +40,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: as the last it would go on alone, with the other processes idle."""
+    """What needs a PostgreSQL server is slow. The longest file first: as the last it would go on alone, with the other
+    processes idle."""
+    for item in items:
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name != "test_artefacts.py")
 
 
@@ -155,9 +160,10 @@ def postgres(postgres_server: str) -> Iterator[str]:
         connection.execute(f"DROP SCHEMA IF EXISTS {name}_dbos CASCADE")  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["home", "server"])
+@pytest.fixture(params=["home", pytest.param("server", marks=pytest.mark.slow)])
 def each_place(request: pytest.FixtureRequest, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Runs a test twice: with what it stores in its home, and on a server that machines share."""
+    """Runs a test twice: with what it stores in its home, and on a server that machines share, which works for it in
+    processes of its own."""
     if request.param == "server":
         monkeypatch.setenv("SLUICEGATE_DATABASE_URL", request.getfixturevalue("postgres"))
     return request.param

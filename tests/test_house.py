@@ -57,6 +57,7 @@ def test_no_top_level_package_is_importable_by_its_folder_name() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_floors() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
@@ -65,6 +66,7 @@ def test_floors() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Not even inside a function or for type checking only: a module is understood without what stands on it."""
     files = _modules()
@@ -130,6 +132,7 @@ def _imports(path: Path, modules: dict[str, Path]) -> set[str]:
     return named & modules.keys()
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = sum(project["optional-dependencies"].values(), project["dependencies"])
@@ -175,6 +178,7 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_nothing_branches_on_the_code_of_an_error() -> None:
     """Types are for programs, codes for people; a config's problems are data, and their code is what they are."""
     problems = {"sluicegate.graphs.config.check", "sluicegate.graphs.config.load"}
@@ -190,6 +194,7 @@ def test_nothing_branches_on_the_code_of_an_error() -> None:
     assert branching == []
 
 
+@pytest.mark.slow
 def test_an_error_that_is_caught_by_its_type_is_raised_as_it() -> None:
     from sluicegate import errors
 
@@ -234,6 +239,7 @@ def test_commands_in_the_readme_exist() -> None:
     assert set(re.findall(r"`make ([a-z-]+)`", text)) | {"demo", "test"} <= targets
 
 
+@pytest.mark.slow
 def test_the_picture_in_the_readme_is_the_workflow_as_it_is() -> None:
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.picture.picture import svg
@@ -297,6 +303,7 @@ def test_every_benchmark_has_a_make_target() -> None:
     assert set(files) == run | parts
 
 
+@pytest.mark.slow
 def test_no_test_is_decided_by_a_clock() -> None:
     """What will come is waited for by `tests.support.waiting`; how fast something is, `benchmarks/` measures."""
     stopwatch = re.compile(
@@ -311,6 +318,7 @@ def test_no_test_is_decided_by_a_clock() -> None:
     assert {name for name, text in files.items() if stopwatch.search(text)} == timed
 
 
+@pytest.mark.slow
 def test_no_test_stands_on_another() -> None:
     """What several tests share is in a conftest or in `tests/support`."""
     standing = [

@@ -75,6 +75,7 @@ def test_what_is_not_public_is_not_there() -> None:
         _ = sluicegate.Sluice  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_version_is_that_of_the_package() -> None:
     assert sluicegate.__version__ == version("sluicegate")
     shown = subprocess.check_output([sys.executable, "-m", "sluicegate", "--version"], text=True)

@@ -118,6 +118,7 @@ def test_pictures_comments_and_tags_are_no_sentences() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_places_point_into_every_document_of_the_repository() -> None:
     pages: list[Path] = [*ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/knowledge/*.md"), ROOT / "README.md"]
     for page in pages:

@@ -147,5 +147,6 @@ def _import_broken(postponing: AbstractContextManager[None]) -> None:
         raise ImportError("broken")
 
 
+@pytest.mark.slow
 def test_a_server_builds_no_grammars_of_formats() -> None:
     assert "rfc3987_syntax" not in _loaded("import sluicegate.serving.http.app")

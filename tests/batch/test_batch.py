@@ -16,6 +16,8 @@ from sluicegate.policies.ledger.factory import open_ledger
 from tests.support.batching import CALL, letters, rows_of, wanted, written
 from tests.support.openai_server import OpenAiServer
 
+pytestmark = pytest.mark.slow
+
 CLERK = principal("cleo", ["clerk"])
 
 

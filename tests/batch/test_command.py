@@ -32,6 +32,7 @@ def said(result: Result) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_run_status_and_run_again(server: OpenAiServer, tmp_path: Path) -> None:
     workflow, out = letters(tmp_path / "wf", server.url), tmp_path / "out"
     rows = [{"key": 1, "text": "One."}, {"key": 2, "text": "Two."}, {"key": 3, "text": ""}]
@@ -52,6 +53,7 @@ def test_run_status_and_run_again(server: OpenAiServer, tmp_path: Path) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_cap_and_then_more(server: OpenAiServer, tmp_path: Path) -> None:
     workflow, out = letters(tmp_path / "wf", server.url), tmp_path / "out"
     command = ["run", workflow, rows_of(tmp_path / "in.jsonl", 4), "--out", out, "--block-rows", 2]

@@ -18,6 +18,8 @@ from sluicegate.evals.evaluation.result_store import ResultStore, Row
 from tests.support.batching import letters, rows_of
 from tests.support.openai_server import OpenAiServer
 
+pytestmark = pytest.mark.slow
+
 
 def lasting(row: Row) -> Row:
     """Without the run's id and what a clock says."""
@@ -44,7 +46,6 @@ def test_rows_are_those_of_one_process(engine: Engine, server: OpenAiServer, tmp
     kept.close()
 
 
-@pytest.mark.slow
 def test_the_command_scores_by_actors(ray_engine: Engine, server: OpenAiServer, tmp_path: Path) -> None:
     """On the Ray that runs already, which it leaves running."""
     workflow = letters(tmp_path / "wf", server.url)

@@ -54,6 +54,7 @@ def batch(*given: object) -> Result:
     return CliRunner().invoke(app, ["batch", *map(str, given)])
 
 
+@pytest.mark.slow
 def test_every_format_of_a_prefix_comes_out_once(
     engine: Engine, server: OpenAiServer, tmp_path: Path, shelf: str
 ) -> None:
@@ -65,6 +66,7 @@ def test_every_format_of_a_prefix_comes_out_once(
     assert (len(server.requests), standing(f"{shelf}/out").complete) == (6, True)
 
 
+@pytest.mark.slow
 def test_a_block_that_is_not_there_is_done_again_and_no_other(server: OpenAiServer, tmp_path: Path, shelf: str) -> None:
     command = ["run", letters(tmp_path / "wf", server.url), f"{shelf}/in", "--out", f"{shelf}/out", "--block-rows", 2]
     first = batch(*command)
@@ -81,6 +83,7 @@ def test_a_block_that_is_not_there_is_done_again_and_no_other(server: OpenAiServ
     assert len(server.requests) == 6, "the runs of that block had ended"
 
 
+@pytest.mark.slow
 def test_input_that_was_replaced_is_refused(server: OpenAiServer, tmp_path: Path, shelf: str) -> None:
     command = ["run", letters(tmp_path / "wf", server.url), f"{shelf}/in", "--out", f"{shelf}/out"]
     assert batch(*command).exit_code == 0

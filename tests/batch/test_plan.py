@@ -110,6 +110,7 @@ def test_ids_are_looked_at_before_anything_is_paid(tmp_path: Path, rows: list[An
     assert [row.id for row in read(file, column="", limit=2)] == ["1", "2"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=3), max_size=40))
 def test_ids_that_stand_twice_are_found(names: list[str]) -> None:
     with Ids() as ids:

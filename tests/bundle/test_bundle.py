@@ -54,6 +54,7 @@ def installed(bundle: Path, target: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_file_is_listed_with_its_hash_and_every_part_in_the_bill(bundle: Path) -> None:
     sums = dict(reversed(line.split("  ", 1)) for line in (bundle / "SHA256SUMS").read_text().splitlines())
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
@@ -110,6 +111,7 @@ def test_it_says_which_store_an_index_is_read_from(
     assert manifest["stores"] == {"policy-gate/rules": "s3://our-bucket/kb"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["changed", "absent", "further"])
 def test_what_is_not_as_it_was_made_is_not_installed(bundle: Path, tmp_path: Path, harm: str) -> None:
     file = bundle / "workflows" / "2-policy-gate" / "workflow.yaml"
@@ -126,6 +128,7 @@ def test_what_is_not_as_it_was_made_is_not_installed(bundle: Path, tmp_path: Pat
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.slow
 def test_another_machine_or_a_used_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
@@ -144,6 +147,7 @@ def test_what_a_workflow_needs_from_elsewhere_is_named(tmp_path: Path) -> None:
         bundled(load_all([child]), [child])
 
 
+@pytest.mark.slow
 def test_pips_words_are_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="pip could not collect the wheels: ERROR: ") as caught:
         collected_wheels(tmp_path / "no.whl", [], tmp_path / "wheels")

@@ -32,6 +32,7 @@ def invoked(app: Any, *arguments: str, typed: str = "") -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_a_run_says_how_it_is_answered_and_the_command_answers_it(desk: Desk) -> None:
     shown = invoked(run_command.app, str(desk.file), VAGUE, "--as", "ann")
     assert f"asks      {QUESTION}" in shown
@@ -48,6 +49,7 @@ def test_a_run_says_how_it_is_answered_and_the_command_answers_it(desk: Desk) ->
         invoked(answer_command.app, run, "the laptop", "--as", "ann")
 
 
+@pytest.mark.slow
 def test_in_a_conversation_the_next_line_is_the_answer(desk: Desk) -> None:
     said = invoked(chat_command.app, str(desk.file), "--as", "ann", "--session", "c", typed=f"{VAGUE}\nthe laptop\n")
     assert said.index(QUESTION) < said.index("It is in the manual.")
@@ -62,6 +64,7 @@ def test_in_a_conversation_the_next_line_is_the_answer(desk: Desk) -> None:
     assert json.loads(done)["run"] == again["run"]
 
 
+@pytest.mark.slow
 def test_a_question_that_timed_out_goes_on_when_somebody_looks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = json.loads(invoked(run_command.app, str(desk.file), VAGUE, "--as", "ann", "--json"))
     later(monkeypatch, 2.1)

@@ -15,6 +15,8 @@ from sluicegate.graphs.runtime.intake import principal
 from tests.support.stand import NoShadow
 from tests.support.ticketing import REQUEST, ticket_desk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:

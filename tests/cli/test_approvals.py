@@ -109,6 +109,7 @@ def test_the_evidence_is_shown(workflow: Path) -> None:
         assert words in page
 
 
+@pytest.mark.slow
 def test_an_approved_draft_goes_out_once(workflow: Path) -> None:
     run = ask(workflow)
     decided = said("approve", run, *LEAD)
@@ -150,6 +151,7 @@ def test_after_half_of_the_time_the_second_circle_decides_too(workflow: Path, mo
     assert said("approve", run, "--as", "mia", "--role", "manager")["status"] == "answered"
 
 
+@pytest.mark.slow
 def test_silence_refuses_when_somebody_looks(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ask(workflow)
     later(monkeypatch, 25)
@@ -159,6 +161,7 @@ def test_silence_refuses_when_somebody_looks(workflow: Path, monkeypatch: pytest
     assert (store.run(run)["status"], store.run(run)["approval"]) == ("refused", "timeout")
 
 
+@pytest.mark.slow
 def test_watching_shows_what_comes_in(workflow: Path) -> None:
     run = ask(workflow)
     assert command("watch", "--once").stdout.startswith(f"{run}  access  role:lead until {datetime.now(UTC):%Y}")

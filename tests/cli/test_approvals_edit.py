@@ -61,6 +61,7 @@ def tickets() -> list[dict[str, Any]]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_an_edited_argument_is_what_the_tool_is_called_with(desk: Path) -> None:
     run = ask(desk)
     assert said("approvals", "show", run)["edits"] == "arguments"
@@ -86,6 +87,7 @@ def test_before_and_after_are_shown_and_recorded(desk: Path) -> None:
     assert "jam" not in log
 
 
+@pytest.mark.slow
 def test_words_alone_are_refused_and_nothing_is_called(desk: Path) -> None:
     run = ask(desk)
     for given_too in ((), ("--set", "details=Now.")):
@@ -115,6 +117,7 @@ def test_an_edit_that_does_not_fit_the_tool_is_refused(desk: Path, change: str) 
     assert tickets()[0]["title"] == EXTRACTED["title"]
 
 
+@pytest.mark.slow
 def test_the_schema_of_the_extraction_holds_for_an_edit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = 'prompt: ticket\n    fields: {properties: {title: {type: string, pattern: "floor"}}, required: [title]}'
     narrow = WORKFLOW.replace("prompt: ticket", own)
@@ -123,6 +126,7 @@ def test_the_schema_of_the_extraction_holds_for_an_edit_too(tmp_path: Path, monk
     assert said("approvals", "edit", run, "--set", "title=All of floor 2", *LEAD)["status"] == "answered"
 
 
+@pytest.mark.slow
 def test_where_an_edit_calls_nothing_it_takes_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = ticket_desk(tmp_path / "desk", monkeypatch, extracted=EXTRACTED, edit="respond")
     run = ask(desk)
@@ -133,6 +137,7 @@ def test_where_an_edit_calls_nothing_it_takes_words(tmp_path: Path, monkeypatch:
     assert tickets() == []
 
 
+@pytest.mark.slow
 def test_a_tool_that_the_workflow_names_is_proposed_whatever_the_intent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +151,7 @@ def test_a_tool_that_the_workflow_names_is_proposed_whatever_the_intent(
     assert tickets()[0]["category"] == "other"
 
 
+@pytest.mark.slow
 def test_the_reason_names_the_branch_with_its_values(desk: Path) -> None:
     run = ask(desk)
     reason = said("approvals", "list")[0]["reason"]

@@ -51,6 +51,7 @@ def delete_a_chain(server: Server) -> str:
     return chain
 
 
+@pytest.mark.slow
 def test_all_chains_verify(homes: Path) -> None:
     status, text = call("verify", "--all")
     assert status == 0
@@ -83,6 +84,7 @@ def test_the_console_verifies_all_of_them(homes: Path, server: Server) -> None:
     assert audit_state.verified_once(seen.at).tampered
 
 
+@pytest.mark.slow
 def test_chains_are_listed_and_their_keys_pinned(homes: Path, tmp_path: Path) -> None:
     rows = called("chains")
     assert [(row["records"], row["ended"], row["pinned"]) for row in rows] == [(2, True, False)] * 2

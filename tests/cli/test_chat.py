@@ -31,6 +31,7 @@ def chat(desk: Desk, *options: str, typed: str = "", who: str = "ann") -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_lines_are_turns_until_an_empty_one(desk: Desk) -> None:
     said = chat(desk, "--session", "c", typed="When does the gate open?\nAnd on Sunday?\n\nNever read\n")
     assert said.count("At nine.") == 2
@@ -75,6 +76,7 @@ def test_a_workflow_without_conversations_says_what_is_missing(desk: Desk) -> No
     assert "conversation: {}" in (raised.value.hint or "")
 
 
+@pytest.mark.slow
 def test_run_takes_turns_too(desk: Desk) -> None:
     for text in ("When does the gate open?", "And on Sunday?"):
         done = CliRunner().invoke(run_command.app, [str(desk.file), text, "--as", "ann", "--session", "c", "--json"])

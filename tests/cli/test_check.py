@@ -123,6 +123,7 @@ def test_waived_guarantees_are_shown_with_their_reason(tmp_path: Path) -> None:
     assert "waived: checked-answers, because A pilot on public knowledge." in found.stdout
 
 
+@pytest.mark.slow
 def test_schema_is_printed_or_written(tmp_path: Path) -> None:
     printed = _json("schema")
     assert _run("schema", "--out", str(tmp_path / "new" / "schema.json")).exit_code == 0

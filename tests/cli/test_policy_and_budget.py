@@ -80,6 +80,7 @@ def test_a_workflows_caps_are_shown() -> None:
     assert any(cap["name"].startswith("per_") for cap in caps)
 
 
+@pytest.mark.slow
 def test_prices_are_shown_with_their_age(tmp_path: Path) -> None:
     day = (datetime.now(UTC) - timedelta(days=40)).date().isoformat()
     price = f'{{input: 0.25, output: 2.00, priced_on: "{day}"}}'
@@ -97,6 +98,7 @@ def test_the_clock_is_accepted_only_when_asked() -> None:
     assert [body["event"] for body, _, _ in records(open_audit().folder)] == ["budget.clock"]
 
 
+@pytest.mark.slow
 def test_explaining_an_allow_and_a_deny() -> None:
     status, text = call(policy.app, "explain", HELPDESK, "--as", "bob", "--intent", "password_reset")
     assert status == 0
@@ -141,6 +143,7 @@ def test_without_examples_it_says_what_to_write(tmp_path: Path) -> None:
     assert [row["passed"] for row in called(policy.app, "test", str(folder))["examples"]] == [True]
 
 
+@pytest.mark.slow
 def test_examples_are_run_and_a_failing_one_fails(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     (folder / "policies").mkdir(parents=True)

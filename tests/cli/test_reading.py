@@ -20,6 +20,8 @@ from tests.support.receiver import PUBLIC, Receiver
 from tests.support.receiver import SECRET as KEY
 from tests.support.stand import NoShadow, served
 
+pytestmark = pytest.mark.slow
+
 WORKFLOW = """
 workflow: salaries
 version: 1
@@ -97,7 +99,6 @@ def ask(desk: Path) -> str:
     return outcome["run"]
 
 
-@pytest.mark.slow
 def test_who_may_not_read_sees_that_it_waits_and_why(desk: Path) -> None:
     run = ask(desk)
     for reader in ((), LEA):
@@ -154,7 +155,6 @@ def test_a_session_opens_for_who_may_read(desk: Path) -> None:
     assert opened.waiting["draft"] == f"{SECRET} [1]."
 
 
-@pytest.mark.slow
 def test_a_trace_is_shown_and_exported_without_what_its_reader_may_not_read(desk: Path, tmp_path: Path) -> None:
     run = ask(desk)
     said("approvals", "approve", run, *HEAD)

@@ -40,6 +40,7 @@ def step(*given: str, keys: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_keys_step_run_back_and_quit() -> None:
     said = step(str(HELPDESK), QUESTION, keys="\n\nu facts\nb gate\ns\nr\nt\nq\nr\n")
     assert "next classify" in said
@@ -56,11 +57,13 @@ def test_the_end_of_the_input_stops_it() -> None:
     assert "next gate" in step(str(HELPDESK), QUESTION, keys="\n")
 
 
+@pytest.mark.slow
 def test_auto_goes_to_the_end() -> None:
     said = step(str(HELPDESK), QUESTION, "--auto")
     assert [line.split()[0] for line in said.splitlines() if line.endswith(" ms")] == ANSWERED
 
 
+@pytest.mark.slow
 def test_json_says_every_step() -> None:
     said = json.loads(step(str(HELPDESK), QUESTION, "--json"))
     assert [one["node"] for one in said["steps"]] == ANSWERED
@@ -69,6 +72,7 @@ def test_json_says_every_step() -> None:
     assert (said["status"], said["facts"]["path"]) == ("answered", "rag-slm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["hr_confidential"])
 def test_a_person_decides_by_key(label: str) -> None:
     said = step(str(HELPDESK), QUESTION, "--decider", "lea:helpdesk-lead", keys="r\na fine\nr\n")
@@ -86,6 +90,7 @@ def test_a_wrong_key_is_an_error_for_scripts(keys: str) -> None:
     assert raised.value.code == "SG615"
 
 
+@pytest.mark.slow
 def test_a_recorded_run_is_opened_by_its_id() -> None:
     session = start().run()
     assert "answered by path rag-slm" in step(session.run_id, keys="q\n")
@@ -112,6 +117,7 @@ def replay(*given: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 async def test_replay_says_what_would_have_changed(tmp_path: Path) -> None:
     outcome, _ = await production()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -75,6 +76,7 @@ def test_a_secret_and_the_schemas_are_printed() -> None:
     assert said("schema", "--events") == events_schema()
 
 
+@pytest.mark.slow
 def test_doctor_tells_of_what_is_dead(tmp_path: Path) -> None:
     def lines() -> list[dict[str, Any]]:
         found = CliRunner().invoke(doctor.app, ["--json"])

@@ -83,6 +83,7 @@ def assessed(outcome: Outcome) -> list[dict[str, Any]]:
     return (outcome.state.get("items") or {})["assessments"]
 
 
+@pytest.mark.slow
 async def test_a_claim_of_its_holder_is_opened_with_every_position() -> None:
     outcome = await opened().runner.run(said(), ANN)
     assert way(outcome.state) == [*TAKEN_IN, "open", "check_claim", "respond"]
@@ -93,6 +94,7 @@ async def test_a_claim_of_its_holder_is_opened_with_every_position() -> None:
     assert [one["value"]["what"] for one in assessed(outcome)] == [*SMALL]
 
 
+@pytest.mark.slow
 async def test_who_asks_is_said_by_a_run_of_its_own() -> None:
     outcome = await opened().runner.run(said(), ANN)
     child = recorded(outcome.state["child"]["run"])  # pyright: ignore[reportTypedDictNotRequiredAccess]
@@ -102,6 +104,7 @@ async def test_who_asks_is_said_by_a_run_of_its_own() -> None:
     assert outcome.state.get("answer", {}).get("by") == "open", "nothing that the register says is sent"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "positions",
     [{"piano": 500.5}, {"carpet": 480, "laptop": 1150}, {"rug": 20, "lamp": 30, "desk": 40, "chair": 50}],
@@ -126,6 +129,7 @@ LACKING = "Water everywhere, the carpet costs 480 euros and the lamp 70 euros."
 ASKED = ["classify", "gate", "read", "ask", "classify", "gate", "read"]
 
 
+@pytest.mark.slow
 async def test_a_claim_that_lacks_something_is_asked_for_it() -> None:
     made = opened()
     outcome = await made.runner.run(LACKING, ANN)
@@ -155,6 +159,7 @@ async def test_what_the_router_is_not_sure_of_is_asked_for_and_not_guessed_at() 
     assert models.asked == []
 
 
+@pytest.mark.slow
 async def test_an_answer_that_does_not_come_in_time_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     made = opened()
     outcome = await made.runner.run(LACKING, ANN)
@@ -164,12 +169,14 @@ async def test_an_answer_that_does_not_come_in_time_ends_it(monkeypatch: pytest.
     assert tickets(done) == []
 
 
+@pytest.mark.slow
 async def test_where_the_text_names_more_amounts_than_were_read_a_person_decides() -> None:
     outcome = await opened(models=Reader(positions={"carpet": 480})).runner.run(said(), ANN)
     assert outcome.waiting is not None
     assert outcome.waiting["node"] == "approve"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verdict", "onward"), [("approve", ["kyc", "positions", "open"]), ("reject", ["kyc", "unknown"])]
 )
@@ -192,6 +199,7 @@ async def test_where_they_have_no_record_nothing_is_looked_at() -> None:
     assert len(models.asked) == 1, "the reading"
 
 
+@pytest.mark.slow
 async def test_a_poisoned_position_is_a_persons_and_the_others_are_assessed() -> None:
     outcome = await opened(models=Reader(poison="Is this insured: lamp?")).runner.run(said(), ANN)
     assert outcome.waiting is not None
@@ -200,6 +208,7 @@ async def test_a_poisoned_position_is_a_persons_and_the_others_are_assessed() ->
     assert [one["index"] for one in assessed(outcome)] == [0]
 
 
+@pytest.mark.slow
 async def test_no_model_is_asked_about_what_policy_keeps_for_people() -> None:
     positions = {"carpet": 480, "painting": 7200}
     models = Reader(positions=positions)

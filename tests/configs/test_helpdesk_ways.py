@@ -52,6 +52,7 @@ async def test_a_draft_goes_where_it_can_be_mended(sure: float, answerability: f
         assert "answer.confidence = " in reason
 
 
+@pytest.mark.slow
 async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
     outcome, opened = await asked(retriever=FakeRetriever({"h1": "# Only a heading", "h2": ""}))
     assert outcome.waiting is not None

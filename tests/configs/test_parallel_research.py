@@ -85,6 +85,7 @@ def variant(at: Path, old: str, new: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 async def test_a_brief_rests_on_three_indexes_that_are_searched_at_the_same_time() -> None:
     shelves = Shelves(together=3)
     outcome = await asked(retriever=shelves)
@@ -98,6 +99,7 @@ async def test_a_brief_rests_on_three_indexes_that_are_searched_at_the_same_time
     assert (outcome.status, outcome.path) == ("answered", "rag-llm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bare", [*BRANCHES])
 @pytest.mark.parametrize(("verdict", "status"), [("approve", "answered"), ("reject", "refused")])
 async def test_a_brief_that_lacks_an_index_waits_for_a_person(bare: str, verdict: str, status: str) -> None:
@@ -144,6 +146,7 @@ async def test_where_it_is_unsure_of_the_index_it_searches_all_and_asks_the_smal
     assert outcome.summary.llm_calls == 0
 
 
+@pytest.mark.slow
 async def test_a_section_that_fails_its_check_is_written_again_alone() -> None:
     """With the real guards: the contract's section says what no passage says."""
     drafts = ["A sentence of products. [1]", "They pay 9,000 dollars. [2]", "A sentence of incidents. [3]", ""]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import pytest
 import typer
 import yaml
 
@@ -16,6 +17,7 @@ from tests.support import ROOT
 FILE = ROOT / "deploy" / "github" / "evaluate.yaml"
 
 
+@pytest.mark.slow
 def test_it_is_valid() -> None:
     tool = Path(sys.executable).with_name("check-jsonschema")
     command = [str(tool), "--builtin-schema", "vendor.github-workflows", str(FILE)]

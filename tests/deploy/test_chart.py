@@ -75,6 +75,7 @@ def rendered(values: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any
     return found
 
 
+@pytest.mark.slow
 def test_it_is_linted_and_its_values_are_checked() -> None:
     assert helm("lint", "--strict", str(CHART), "--kube-version", f"{KUBERNETES}.0").returncode == 0
     for values, wrong in (
@@ -109,6 +110,7 @@ def test_one_replica_needs_no_server_and_has_no_rights() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_many_replicas_share_a_database_and_keep_their_homes() -> None:
     for alone in ({"replicas": 2}, {"autoscaling": {"enabled": True}}, {"worker": {"enabled": True}}):
         done = helm("template", "slm", str(CHART), "--kube-version", f"{KUBERNETES}.0", values=alone)
@@ -138,6 +140,7 @@ def test_many_replicas_share_a_database_and_keep_their_homes() -> None:
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443, 5432, 11434}
 
 
+@pytest.mark.slow
 def test_workers_carry_what_the_server_accepts() -> None:
     made = rendered(WORKERS)
     server, worker = (made[f"StatefulSet/{name}"]["spec"] for name in ("slm", "slm-worker"))
@@ -163,6 +166,7 @@ def test_workers_carry_what_the_server_accepts() -> None:
     assert worker["volumeClaimTemplates"][0]["spec"] == server["volumeClaimTemplates"][0]["spec"]
 
 
+@pytest.mark.slow
 def test_what_chooses_the_server_chooses_no_worker() -> None:
     made = rendered(WORKERS)
     labels = {
@@ -206,6 +210,7 @@ def test_what_chooses_the_server_chooses_no_worker() -> None:
     assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "5"}
 
 
+@pytest.mark.slow
 def test_indexes_on_a_store_need_one_ingest_only() -> None:
     made = rendered({**WORKERS, "ingest": False, "workflows": ["/workflows/one", "/workflows/two"]})
     for name in ("slm", "slm-worker"):
@@ -213,6 +218,7 @@ def test_indexes_on_a_store_need_one_ingest_only() -> None:
         assert prepare["args"] == ["sluicegate models pull /workflows/one && sluicegate models pull /workflows/two"]
 
 
+@pytest.mark.slow
 def test_every_rule_is_on_the_page_and_reads_metrics_that_are() -> None:
     rule = rendered(WORKERS)["PrometheusRule/slm"]
     assert rule["metadata"]["labels"]["release"] == "prometheus"

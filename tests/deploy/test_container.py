@@ -38,6 +38,7 @@ def tool(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_files_are_linted() -> None:
     tool("hadolint", "--failure-threshold", "style", str(CONTAINERFILE))
     files = [str(FOLDER / "compose.yaml"), str(FOLDER / "langfuse" / "compose.yaml")]

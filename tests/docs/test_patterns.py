@@ -46,6 +46,7 @@ def test_without_its_first_branch_that_workflow_does_not_start(tmp_path: Path) -
     assert "SG134" in done.output
 
 
+@pytest.mark.slow
 def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = commands(page("docs/patterns.md"))
     named = [

@@ -25,6 +25,7 @@ def held(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["checkpoints.sqlite", "ledger.sqlite", "tools.sqlite"])
 async def test_a_run_stops_at_a_store_that_is_held_and_goes_on_later(made: Runner, tmp_path: Path, store: str) -> None:
     # once before, so that every store is there

@@ -26,6 +26,8 @@ from tests.support.fakes import FakeConfidence, FakeRouter
 from tests.support.helpdesk import ANSWERED, HELPDESK
 from tests.support.knowledge import hashed
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Is colour printing allowed?"
 
 
@@ -117,7 +119,6 @@ async def test_a_run_gets_no_threads(again: Callable[..., Any]) -> None:
     assert not await again((ThreadPoolExecutor, "submit"), (threading.Thread, "start"))
 
 
-@pytest.mark.slow
 async def test_the_benchmark_of_a_governed_run_measures_answers_that_were_quoted_and_checked() -> None:
     workflow = load(HELPDESK)
     models = ModelSet(workflow.config.models)

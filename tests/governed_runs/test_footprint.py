@@ -24,6 +24,7 @@ def folded(file: Path) -> int:
     return file.stat().st_size
 
 
+@pytest.mark.slow
 async def test_a_run_is_a_commit_per_step_and_two_of_its_trace(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the thread that commits nodes while a slow run goes on stays away
     monkeypatch.setattr(recorder, "_PAUSE_S", 3600)

@@ -19,6 +19,8 @@ from sluicegate.services import Cached, ModelRequest
 from tests.support.fakes import FakeCache, FakeGuards, FakeModels, services
 from tests.support.flows import ANN, runner, way
 
+pytestmark = pytest.mark.slow
+
 SWITCH = """
 import sys
 from pathlib import Path

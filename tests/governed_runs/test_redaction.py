@@ -43,6 +43,7 @@ def revealed() -> list[dict[str, Any]]:
     return [body for body, _, _ in records(home() / "audit") if body["event"] == "redaction.revealed"]
 
 
+@pytest.mark.slow
 async def test_who_wrote_it_sees_it_again_and_nobody_else_does(desk: Desk) -> None:
     desk.says("We wrote to <EMAIL_1>.")
     assert await desk.ask(f"Write to {OWN}") == f"We wrote to {OWN}."
@@ -60,6 +61,7 @@ async def test_no_model_and_no_state_sees_it(desk: Desk) -> None:
     assert OWN not in str(desk.models.asked)
 
 
+@pytest.mark.slow
 async def test_what_an_answer_gave_away_stays_hidden_from_who_asked(desk: Desk) -> None:
     desk.says(f"Ask {DOCUMENT} or {PHONE}.")
     assert await desk.ask("Who has the keys?") == "Ask <EMAIL_1> or <PHONE_1>."
@@ -81,6 +83,7 @@ async def test_a_placeholder_that_was_never_issued_is_not_restored(desk: Desk) -
     assert await desk.ask(f"Write to {OWN}") == f"Not <EMAIL_7>, but {OWN}."
 
 
+@pytest.mark.slow
 async def test_a_typed_placeholder_comes_to_stand_for_nothing(desk: Desk) -> None:
     """Neither within its own run, whatever is redacted there later, nor for what another run has redacted."""
     desk.policies(LEADS.replace('principal in Role::"lead" && ', ""))
@@ -151,6 +154,7 @@ async def test_erasing_a_person_erases_what_placeholders_stand_for(desk: Desk) -
     assert places(OWN, vault=True) == []
 
 
+@pytest.mark.slow
 async def test_who_saw_it_is_on_record_and_without_a_record_nobody_does(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +196,7 @@ async def test_a_credential_is_restored_for_nobody_and_kept_nowhere(desk: Desk) 
     assert OWN not in str(places(OWN))
 
 
+@pytest.mark.slow
 async def test_a_replay_has_placeholders_only(desk: Desk) -> None:
     desk.policies(LEADS.replace('principal in Role::"lead" && ', ""))
     desk.says("We wrote to <EMAIL_1>.")

@@ -122,6 +122,7 @@ async def test_other_words_that_ask_the_same_are_answered_from_the_cache(desk: D
     assert equal.state.get("cache", {}).get("kind") == "exact"
 
 
+@pytest.mark.slow
 async def test_the_hit_is_in_trail_and_trace_and_by_hash_in_the_audit_log(desk: Desk) -> None:
     await desk.ask(ASKED)
     hit = await desk.ask(AGAIN)
@@ -167,6 +168,7 @@ async def test_what_an_answer_rests_on_keeps_others_away(desk: Desk) -> None:
     assert (await desk.ask("How can I open the gate?")).path == "rag-slm"
 
 
+@pytest.mark.slow
 async def test_a_changed_prompt_serves_no_old_answer(desk: Desk) -> None:
     await desk.ask(ASKED)
     prompt = desk.file.parent / "prompts" / "answer.md"
@@ -174,6 +176,7 @@ async def test_a_changed_prompt_serves_no_old_answer(desk: Desk) -> None:
     assert (await desk.ask(AGAIN)).path == "rag-slm"
 
 
+@pytest.mark.slow
 async def test_only_where_the_workflow_asks_for_it(desk: Desk) -> None:
     desk.write("{answers: exact}")
     await desk.ask(ASKED)
@@ -209,6 +212,7 @@ async def test_nothing_that_was_redacted_is_kept_or_served(desk: Desk, cache: st
     assert (await desk.ask("Who opens the gate?")).path == "rag-slm"
 
 
+@pytest.mark.slow
 async def test_without_an_embedder_equal_words_are_still_found(desk: Desk) -> None:
     desk.models.broken = True
     await desk.ask(ASKED)

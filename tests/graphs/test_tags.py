@@ -198,6 +198,7 @@ async def test_a_request_finds_its_way_by_descriptions(tmp_path: Path, text: str
     assert (await ran(tmp_path, text)).text == said
 
 
+@pytest.mark.slow
 async def test_a_run_says_what_it_was_tagged_with(tmp_path: Path) -> None:
     outcome = await ran(tmp_path, "The VPN drops every hour.")
     found = outcome.state["tags"]

@@ -53,6 +53,7 @@ def drawn(rows: int, said: float, prior: float, seed: int) -> list[tuple[list[fl
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "prior"), [(0.3, 0.2), (1.0, 1.0), (0.7, 0.0)])
 def test_nine_in_ten_means_nine_in_ten(said: float, prior: float) -> None:
     scale = fitted(drawn(300, said, prior, seed=1))
@@ -67,6 +68,7 @@ def test_nine_in_ten_means_nine_in_ten(said: float, prior: float) -> None:
         assert sum(right for _, right in rows) / len(rows) == pytest.approx(claimed, abs=0.06)
 
 
+@pytest.mark.slow
 def test_letters_that_tell_nothing_are_sure_of_nothing() -> None:
     dice = random.Random(3)
     rows: list[tuple[list[float], list[float], int]] = []

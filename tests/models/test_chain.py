@@ -462,6 +462,7 @@ async def test_warming_says_nothing_when_a_model_is_missing() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "Hello there, how are you?", "密码重置" * 50, "x = {'a': [1, 2, 3]}" * 20])
 def test_tokens_are_estimated_from_above(text: str) -> None:
     from sluicegate.models.embedded import weights

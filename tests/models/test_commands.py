@@ -37,6 +37,7 @@ def run(command: str, *arguments: str, status: int = 0) -> Any:
     return json.loads(outcome.stdout)
 
 
+@pytest.mark.slow
 def test_list_shows_what_is_here_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     rows = {row["model"]: row for row in run("models", "list")}
@@ -46,6 +47,7 @@ def test_list_shows_what_is_here_and_what_is_not(monkeypatch: pytest.MonkeyPatch
     assert rows["ollama:"]["hint"].startswith("Start it with `ollama serve`")
 
 
+@pytest.mark.slow
 def test_pull_has_ollama_fetch_and_list_then_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with OllamaServer(models={}) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
@@ -132,6 +134,7 @@ def lines(*arguments: str, status: int = 0) -> dict[str, dict[str, str]]:
     return {line["what"]: line for line in run("doctor", *arguments, status=status)}
 
 
+@pytest.mark.slow
 def test_doctor_on_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.delenv("LANGFUSE_PUBLIC_KEY", raising=False)
@@ -144,6 +147,7 @@ def test_doctor_on_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_doctor_counts_the_runs_that_langfuse_lacks(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
     own_home.mkdir()
     store, tracer = open_tracer(own_home)
@@ -223,6 +227,7 @@ def test_doctor_of_a_server(monkeypatch: pytest.MonkeyPatch, postgres: str) -> N
     assert "hunter2" not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_doctor_with_a_home_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "file"))

@@ -74,6 +74,7 @@ for model in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_a_running_process_sees_it_at_its_next_check(own_home: Path) -> None:
     switch = KillSwitch()
     command = [sys.executable, "-c", WATCH]
@@ -92,6 +93,7 @@ def test_a_running_process_sees_it_at_its_next_check(own_home: Path) -> None:
         assert [*seen, checked()] == ["on", "off", "on"]
 
 
+@pytest.mark.slow
 def test_two_writers_lose_nothing(switch: KillSwitch) -> None:
     code = (
         "import sys; from sluicegate.policies.kill_switch import KillSwitch\n"

@@ -133,6 +133,7 @@ def _sums() -> list[dict[str, Any]]:
         return execute("SELECT held_micros, spent_micros, spent_tokens FROM totals ORDER BY 1, 2, 3")
 
 
+@pytest.mark.slow
 async def test_nothing_of_a_person_is_left_in_any_store(desk: Desk) -> None:
     story = Story(desk)
     await story.play()
@@ -175,6 +176,7 @@ async def test_nothing_of_a_person_is_left_in_any_store(desk: Desk) -> None:
     log.close()
 
 
+@pytest.mark.slow
 async def test_a_second_erasure_finds_nothing(desk: Desk) -> None:
     await Story(desk).play()
     await erase(ZOE["id"], by="dpo")
@@ -182,6 +184,7 @@ async def test_a_second_erasure_finds_nothing(desk: Desk) -> None:
     assert (again.removed, again.renamed, again.mentioned) == ({}, {}, [])
 
 
+@pytest.mark.slow
 async def test_others_keep_what_is_theirs(desk: Desk) -> None:
     story = Story(desk)
     await story.play()
@@ -192,6 +195,7 @@ async def test_others_keep_what_is_theirs(desk: Desk) -> None:
         assert traces.run(story.answered)["status"] == "answered"
 
 
+@pytest.mark.slow
 async def test_a_run_in_progress_is_left_and_goes_the_next_time(desk: Desk) -> None:
     story = Story(desk)
     await story.play()
@@ -204,6 +208,7 @@ async def test_a_run_in_progress_is_left_and_goes_the_next_time(desk: Desk) -> N
         recorded(story.waiting)
 
 
+@pytest.mark.slow
 async def test_one_that_was_cut_short_is_completed_by_the_next(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(desk)
     await story.play()
@@ -237,6 +242,7 @@ def test_an_id_is_found_as_a_word_of_its_own(own_home: Path) -> None:
             assert ("store.sqlite" in mentions("ann")) == (run == "t")
 
 
+@pytest.mark.slow
 async def test_the_command_says_what_it_did(desk: Desk) -> None:
     await Story(desk).play()
     result = await asyncio.to_thread(CliRunner().invoke, audit_command.app, ["erase", ZOE["id"], "--yes"])

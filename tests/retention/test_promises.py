@@ -52,6 +52,7 @@ async def _timed(url: str, runs: int) -> None:
     await soon(lambda: sum("/deadline" in row and "DELAYED" in row for row in _rows(url)) == runs)
 
 
+@pytest.mark.slow
 async def test_the_rows_of_a_person_go_at_once_with_their_timers(served: Service, postgres: str) -> None:
     anns = [(await served.ask(text, ANN)).run for text in ("How?", "access please")]
     bens = [(await served.ask(text, BEN)).run for text in ("How?", "access please")]
@@ -68,6 +69,7 @@ async def test_the_rows_of_a_person_go_at_once_with_their_timers(served: Service
     assert (await served.ask("And now?", ANN)).status == "answered", "the service goes on"
 
 
+@pytest.mark.slow
 async def test_the_rows_of_old_runs_go_and_those_of_what_waits_stay(served: Service, postgres: str) -> None:
     ended, waits = [(await served.ask(text, ANN)).run for text in ("How?", "access please")]
     await _timed(postgres, 1)

@@ -130,6 +130,7 @@ def test_a_day_is_the_least() -> None:
         RetentionConfig(runs_days=0)
 
 
+@pytest.mark.slow
 async def test_links_and_events_go_with_their_runs_and_those_of_budgets_after_two_months(desk: Desk) -> None:
     opened = desk.opened()
     config, runner = opened.workflow.config, opened.runner

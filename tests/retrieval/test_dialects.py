@@ -85,6 +85,7 @@ def test_code_and_plain_markdown_stay_as_they_are() -> None:
     assert CODE.replace("\t", "    ") in inside.replace("\t", "    ")
 
 
+@pytest.mark.slow
 def test_every_document_of_the_repository_is_read_the_same() -> None:
     pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/knowledge/*.md")]
     assert len(pages) > 50

@@ -38,6 +38,7 @@ async def test_unchanged_files_cost_nothing(desk: Desk) -> None:
     assert tables_before.items() <= after.items()
 
 
+@pytest.mark.slow
 async def test_only_what_changed_is_embedded(desk: Desk) -> None:
     desk.article("vpn.md", "# VPN\n\nReset the vpn token.")
     desk.article("mail.md", "# Mail\n\nOpen the mailbox.")
@@ -66,6 +67,7 @@ async def test_a_change_of_facts_embeds_nothing(desk: Desk) -> None:
     assert await desk.ids("vpn", person(roles=["hr"])) == ["knowledge/vpn.md"]
 
 
+@pytest.mark.slow
 async def test_a_removed_file_disappears(desk: Desk) -> None:
     gone = desk.article("vpn.md", "vpn token")
     desk.article("mail.md", "vpn mail")
@@ -83,6 +85,7 @@ async def test_a_removed_file_disappears(desk: Desk) -> None:
     assert await desk.ids("vpn") == ["knowledge/new.md"]
 
 
+@pytest.mark.slow
 async def test_words_of_a_removed_passage_stay_for_a_while(desk: Desk) -> None:
     path = desk.article("vpn.md", "vpn token")
     desk.article("mail.md", "mail")
@@ -192,6 +195,7 @@ async def test_another_embedder_is_refused_until_a_rebuild(desk: Desk) -> None:
         await retriever.search("kb", "vpn", person(), k=1)
 
 
+@pytest.mark.slow
 async def test_settings_that_shape_passages_cut_anew(desk: Desk) -> None:
     desk.article("vpn.md", "A word. " * 60)
     one = await desk.ingest()
@@ -206,6 +210,7 @@ async def test_settings_that_shape_passages_cut_anew(desk: Desk) -> None:
     assert await desk.ids("word") == ["knowledge/vpn.md"]
 
 
+@pytest.mark.slow
 async def test_a_corrupt_index_is_said_and_rebuilt(desk: Desk) -> None:
     desk.article("vpn.md", "vpn")
     await desk.ingest()
@@ -232,6 +237,7 @@ async def test_a_corrupt_index_is_said_and_rebuilt(desk: Desk) -> None:
     assert await desk.ids("vpn") == ["knowledge/vpn.md"]
 
 
+@pytest.mark.slow
 async def test_a_full_disk_leaves_the_index_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.article("vpn.md", "vpn")
     await desk.ingest()
@@ -361,6 +367,7 @@ async def test_a_write_that_does_not_fit_is_a_full_disk(desk: Desk) -> None:
     assert done.stdout.startswith("SG607 "), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 async def test_two_ingests_at_once(desk: Desk) -> None:
     for number in range(20):
         desk.article(f"{number}.md", f"vpn {number}")

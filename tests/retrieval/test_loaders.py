@@ -96,6 +96,7 @@ def test_html_loses_markup_and_scripts_and_keeps_its_meta_tags(tmp_path: Path) -
     assert loaded.raw == {"viewport": "x", "owner": "net", "readers": "everyone, group:guests"}
 
 
+@pytest.mark.slow
 def test_pdf_docx_csv_and_text(tmp_path: Path) -> None:
     assert load(written(tmp_path, "a.pdf", pdf("Toner is in room 12"))).text == "Toner is in room 12"
     assert load(written(tmp_path, "a.docx", docx("First line", "Second line"))).text.split() == [
@@ -402,6 +403,7 @@ def test_a_pdf_gives_headings_paragraphs_lists_and_tables(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_a_pdf_that_a_browser_has_printed_is_read_as_its_page(tmp_path: Path) -> None:
     printed = Path(__file__).parent / "printed" / "handbook.pdf"
     loaded = load(printed)

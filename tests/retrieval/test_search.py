@@ -58,6 +58,7 @@ async def test_the_best_comes_first_and_k_holds(desk: Desk) -> None:
     assert await retriever.search("kb", "the", person(), k=0) == []
 
 
+@pytest.mark.slow
 async def test_words_find_what_meaning_misses(desk: Desk) -> None:
     """The embedder here knows nothing: every text has the same vector, so only the words can tell them apart."""
 
@@ -104,6 +105,7 @@ async def test_a_shared_word_keeps_what_is_hardly_similar(desk: Desk) -> None:
     assert await desk.ids("what does Elevate do") == ["knowledge/elevate.md"]
 
 
+@pytest.mark.slow
 async def test_ties_have_one_order(desk: Desk) -> None:
     for name in ("d", "a", "c", "b"):
         desk.article(f"{name}.md", "the very same words", title="Same")
@@ -148,6 +150,7 @@ def test_search_terms_hold_no_operator() -> None:
     assert len(search_terms(" ".join(str(number) for number in range(1_000))).split()) == 64
 
 
+@pytest.mark.slow
 async def test_only_readers_find_a_document(desk: Desk) -> None:
     who = {
         "everyone": "readers: everyone",
@@ -191,6 +194,7 @@ async def test_clearance(desk: Desk) -> None:
         assert set(await desk.ids("salary bands", person(clearance=name))) == set(ranks[: rank + 1])
 
 
+@pytest.mark.slow
 async def test_only_approved_documents_are_found(desk: Desk) -> None:
     desk.article("yes.md", "salary")
     desk.article("no.md", "salary", approved="false")
@@ -216,6 +220,7 @@ async def test_validity_ends_with_its_day(desk: Desk) -> None:
     assert retriever.visible("kb", person()) != before
 
 
+@pytest.mark.slow
 async def test_labels_with_quotes_neither_break_nor_widen(desk: Desk) -> None:
     for number, label in enumerate(HOSTILE_LABELS):
         written = label.replace("\\", "\\\\").replace('"', '\\"')
@@ -229,6 +234,7 @@ async def test_labels_with_quotes_neither_break_nor_widen(desk: Desk) -> None:
     assert await desk.ids("salary", person("') OR true OR ('")) == []
 
 
+@pytest.mark.slow
 async def test_ids_with_quotes_are_replaced_and_removed(desk: Desk) -> None:
     path = desk.article("a.md", "salary one", id="\"o'brien') OR (1=1\"")
     desk.article("b.md", "salary two")
@@ -241,6 +247,7 @@ async def test_ids_with_quotes_are_replaced_and_removed(desk: Desk) -> None:
     assert await desk.ids("salary") == ["knowledge/b.md"]
 
 
+@pytest.mark.slow
 async def test_policy_has_the_last_word(desk: Desk) -> None:
     for number in range(120):
         desk.article(f"{number:03}.md", "salary bands", id=f"{number:03}")
@@ -309,6 +316,7 @@ async def test_rights_come_from_the_workflows_policies(desk: Desk) -> None:
     assert await found(person(roles=["hr"], clearance="restricted")) == {"open", "hr", "top"}
 
 
+@pytest.mark.slow
 async def test_what_was_retrieved_once_is_only_for_who_may_read_it_now(desk: Desk) -> None:
     from sluicegate.policies.cedar.engine import load_engine
     from sluicegate.policies.cedar.readable import ReadFilters
@@ -417,6 +425,7 @@ def test_a_retriever_works_in_one_loop_after_another(desk: Desk) -> None:
         assert len(asyncio.run(retriever.search("kb", "vpn", person(), k=1))) == 1
 
 
+@pytest.mark.slow
 async def test_a_large_index_gets_a_vector_index_and_answers_the_same(desk: Desk) -> None:
     """The exact answer is kept: a vector index with refinement returns what the flat search did, also when filtered."""
     rows = "\n".join(f"{number},word{number % 97} term{number % 89} unit{number % 83}" for number in range(600))
@@ -468,6 +477,7 @@ def test_the_filter_says_what_the_check_says() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_real_embeddings_find_by_meaning(desk: Desk) -> None:
     from sluicegate.models.chain import ModelSet
     from sluicegate.models.config import ModelConfig

@@ -47,6 +47,7 @@ def test_fit_and_report(artifact: Path, written: Write, tmp_path: Path) -> None:
     assert "<svg" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_report_says_how_many_requests_are_unlike_the_calibration_rows(tmp_path: Path, written: Write) -> None:
     new = asyncio.run(fitted_at(tmp_path / "new", embeddings=False))
     german = Labelled(["Mein Drucker druckt nicht mehr und ich weiß nicht, warum das so ist."], ["printer"], {})
@@ -66,6 +67,7 @@ def test_a_report_says_how_many_requests_are_unlike_the_calibration_rows(tmp_pat
     assert found["novel bound"] == "unlike requests are not told apart: fitted by 0.1, fit it again"
 
 
+@pytest.mark.slow
 def test_a_part_is_held_apart_by_itself(written: Write, tmp_path: Path) -> None:
     out = tmp_path / "alone"
     found = told("fit", written(jsonl(rows(300, 0))), "--embedder", "none", "--error", "0.2", "--out", out)
@@ -101,6 +103,7 @@ def test_escalation(written: Write, tmp_path: Path) -> None:
     assert "<svg" in page.read_text()
 
 
+@pytest.mark.slow
 def test_answers(written: Write, tmp_path: Path) -> None:
     data = written("".join(json.dumps(row) + "\n" for row in graded(300, 0)))
     (found,) = told("fit", data, "--task", "answer", "--error", 0.4, "--out", tmp_path / "answers")

@@ -47,6 +47,7 @@ async def busy() -> AsyncIterator[Service]:
         yield service
 
 
+@pytest.mark.slow
 async def test_what_waits_for_its_turn_is_found_here_and_by_other_services(busy: Service) -> None:
     accepted = await busy.accept("How?", ANN, request_id="queued")
     async with stand.service(limits=ONE) as other:
@@ -67,6 +68,7 @@ def models(service: Service) -> Any:
     return service.versions.serving.runner.services.models
 
 
+@pytest.mark.slow
 async def test_what_was_waiting_for_its_turn_is_done_by_the_next_service() -> None:
     service = stand.service(limits=ONE)
     await service.open()
@@ -102,6 +104,7 @@ async def test_a_request_that_is_turned_away_leaves_nothing(busy: Service) -> No
     assert raised.value.code == "SG603"
 
 
+@pytest.mark.slow
 async def test_decisions_pass_the_same_door_as_requests(busy: Service) -> None:
     stand.let_go()
     waits = [await busy.ask(f"access {number}", ANN) for number in range(3)]
@@ -200,6 +203,7 @@ async def test_a_version_in_use_is_not_closed(flow: Path) -> None:
     versions.close()
 
 
+@pytest.mark.slow
 def test_a_workflow_that_is_closed_holds_no_file() -> None:
     config = stand.WORKFLOW / "workflow.yaml"
     # what is opened once for the process, such as the embeddings of this user

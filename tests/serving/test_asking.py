@@ -15,6 +15,8 @@ from tests.support.approving import later
 from tests.support.asking import QUESTION, VAGUE, asking_desk, words
 from tests.support.redacting import ANN, EVE, LEA, Desk
 
+pytestmark = pytest.mark.slow
+
 ANSWER = "the laptop"
 
 

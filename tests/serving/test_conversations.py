@@ -17,6 +17,8 @@ from tests.support import stand
 from tests.support.promoting import promote
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.slow
+
 ANN, BEN = principal("ann", ["employee"]), principal("ben", ["employee"])
 
 

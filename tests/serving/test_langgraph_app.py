@@ -50,6 +50,7 @@ def test_every_workflow_is_exported() -> None:
     assert sorted(EXPORTS) == workflows, "langgraph.json names every folder under configs/"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph_id", sorted(EXPORTS))
 def test_an_export_loads_and_describes_itself(graph_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.graphs.config.load import load as load_workflow
@@ -65,6 +66,7 @@ def test_an_export_loads_and_describes_itself(graph_id: str, monkeypatch: pytest
     assert {(node.name, edge.to) for node in workflow.flow.nodes.values() for edge in node.edges} <= edges
 
 
+@pytest.mark.slow
 async def test_a_thread_runs_waits_and_takes_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the server does it: its own checkpointer, a thread, an interrupt, a resume."""
     from langgraph.types import Command

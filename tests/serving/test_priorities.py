@@ -53,6 +53,7 @@ async def order(service: Service, *waiting: Accepted) -> list[str]:
     return [next(word for word in text.split() if word.endswith("?")) for text in texts if "?" in text]
 
 
+@pytest.mark.slow
 async def test_who_waits_is_carried_by_the_level_of_their_role_and_then_by_arrival(
     each_place: str, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ async def test_what_has_waited_long_enough_comes_first_all_the_same(
         assert await order(service, high, low) == ["Low?", "High?"]
 
 
+@pytest.mark.slow
 async def test_what_follows_a_decision_has_the_level_of_the_run(each_place: str, tmp_path: Path) -> None:
     async with desk(tmp_path, limits=PRIORITIES) as service:
         low, high = [await service.ask("access please", who) for who in (BOT, OPS)]
@@ -116,6 +118,7 @@ async def test_a_request_may_ask_for_less_than_its_own_and_for_no_more(tmp_path:
             await service.ask("How?", BOT, priority="normal")
 
 
+@pytest.mark.slow
 async def test_who_comes_while_there_is_room_gives_way_to_what_was_due_in_the_queue(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ async def test_who_comes_while_there_is_room_gives_way_to_what_was_due_in_the_qu
         assert not engine.is_behind(queue, "high")
 
 
+@pytest.mark.slow
 async def test_every_face_takes_it_and_says_what_is_above(tmp_path: Path) -> None:
     service = desk(tmp_path)
     with stand.served(service) as client, sdk(client) as ai:
@@ -152,6 +156,7 @@ async def test_every_face_takes_it_and_says_what_is_above(tmp_path: Path) -> Non
             assert found.state["run"].get("priority") == "low"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
 def test_the_command_line_takes_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Desk(tmp_path / "desk", monkeypatch)

@@ -33,6 +33,7 @@ async def allowed(service: Service, who: object, many: int) -> int:
     return many - len(refused)
 
 
+@pytest.mark.slow
 async def test_each_person_has_the_rate_of_their_role(each_place: str, tmp_path: Path) -> None:
     async with limited(tmp_path) as service:
         assert await allowed(service, ANN, 5) == 2
@@ -57,6 +58,7 @@ async def test_a_retry_a_decision_and_an_answer_are_no_new_requests(each_place: 
         assert await allowed(service, LEAD, 2) == 1
 
 
+@pytest.mark.slow
 async def test_every_face_says_when_to_come_back(tmp_path: Path) -> None:
     service = limited(tmp_path, "limits: {principals: {default: 1 per hour}}\n")
     with stand.served(service) as client, sdk(client) as ai:
@@ -99,6 +101,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 async def test_two_servers_at_once_let_in_what_one_may(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ async def test_a_question_is_answered(desk: Service) -> None:
     assert outcome.state["request"]["channel"] == "api"
 
 
+@pytest.mark.slow
 async def test_an_answer_comes_in_pieces_as_they_pass_their_checks_and_then_whole() -> None:
     async with stand.service(PATTERN, open_version=summarising) as service:
         told = [one async for one in service.stream(ASKED, ANN)]
@@ -85,6 +86,7 @@ def test_the_same_without_an_event_loop() -> None:
         service.ask_now("And after its end?", ANN)
 
 
+@pytest.mark.slow
 async def test_many_at_a_time_and_no_more_than_there_are_turns() -> None:
     async with stand.service(limits=Limits(running=3, per_principal=100)) as service:
         asking = [asyncio.create_task(service.ask(f"hold {number}", ANN)) for number in range(12)]
@@ -96,6 +98,7 @@ async def test_many_at_a_time_and_no_more_than_there_are_turns() -> None:
         assert models(service).most_at_once == 3
 
 
+@pytest.mark.slow
 async def test_what_does_not_fit_is_turned_away_at_once() -> None:
     async with stand.service(limits=Limits(running=1, waiting=2, per_principal=2)) as service:
         inside = [asyncio.create_task(service.ask("hold", who)) for who in (ANN, ANN, BEN)]
@@ -111,6 +114,7 @@ async def test_what_does_not_fit_is_turned_away_at_once() -> None:
         assert (await service.ask("There is room again", ANN)).status == "answered"
 
 
+@pytest.mark.slow
 async def test_a_request_id_is_one_run_however_often_it_is_asked(desk: Service) -> None:
     same = [desk.ask("wait 0.1", ANN, request_id="r-1") for _ in range(5)]
     runs = {outcome.run for outcome in await asyncio.gather(*same)}
@@ -198,6 +202,7 @@ class Broken(stand.NoShadow):
         raise OSError("nothing works")
 
 
+@pytest.mark.slow
 async def test_a_shadow_that_breaks_breaks_nothing() -> None:
     async with stand.service(beside=Broken) as service:
         for number in range(3):
@@ -332,6 +337,7 @@ async def test_a_run_of_a_changed_workflow_is_refused_until_it_is_said_how(two: 
 # --- what is left behind ---
 
 
+@pytest.mark.slow
 async def test_who_decides_and_who_sees_is_asked_of_policy(desk: Service) -> None:
     waits = await desk.ask("access please", ANN)
     assert waits.text == ""
@@ -394,6 +400,7 @@ def interrupted(desk: Service, runs: list[str], text: str) -> None:
     desk._store.write(Writes(begun=begun))
 
 
+@pytest.mark.slow
 async def test_interrupted_runs_are_resumed_side_by_side_and_no_more_than_may_run() -> None:
     async with stand.service(limits=Limits(running=3)) as desk:
         runs = [f"r-{number}" for number in range(7)]

@@ -15,6 +15,8 @@ from sluicegate.storage.postgres import URL
 from tests.support import stand
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.slow
+
 ANN, EVE, LEAD = principal("ann", ["employee"]), principal("eve", ["employee"]), principal("lea", ["helpdesk-lead"])
 
 
@@ -30,7 +32,6 @@ def at_once(service: Service) -> int:
     return models.at_once
 
 
-@pytest.mark.slow
 async def test_what_one_began_the_other_shows_and_ends(on: Callable[[str], None]) -> None:
     on("a")
     async with stand.service() as a:

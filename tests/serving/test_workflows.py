@@ -24,6 +24,7 @@ def two(tmp_path: Path) -> list[Service]:
     return [stand.service(written(tmp_path / each / "workflow.yaml", each)) for each in ("alpha", "beta")]
 
 
+@pytest.mark.slow
 async def test_each_answers_and_is_found_by_its_runs(two: list[Service]) -> None:
     async with Workflows(two) as workflows:
         assert [each.name for each in workflows] == ["alpha", "beta"]
@@ -54,6 +55,7 @@ async def test_a_run_of_another_machine_is_found_by_its_record(two: list[Service
         assert (await workflows.of_run(run)).name == "beta"
 
 
+@pytest.mark.slow
 async def test_the_bounds_are_those_of_all_together(two: list[Service], tmp_path: Path) -> None:
     two[0] = stand.service(tmp_path / "alpha" / "workflow.yaml", limits=Limits(running=1, waiting=2, per_principal=2))
     async with Workflows(two) as workflows:
@@ -75,6 +77,7 @@ async def test_the_bounds_are_those_of_all_together(two: list[Service], tmp_path
         assert workflows.inside == 0
 
 
+@pytest.mark.slow
 async def test_what_waits_is_listed_over_all_longest_waiting_first(two: list[Service]) -> None:
     async with Workflows(two) as workflows:
         runs = [
@@ -107,6 +110,7 @@ async def test_one_that_cannot_be_opened_leaves_none_open(tmp_path: Path) -> Non
         await good.ask("How?", ANN)
 
 
+@pytest.mark.slow
 async def test_all_are_withdrawn_and_closed_together(two: list[Service]) -> None:
     workflows = Workflows(two)
     assert not workflows.ready

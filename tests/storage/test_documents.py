@@ -89,6 +89,7 @@ print(found.reason, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_switch_takes_effect_in_a_process_of_another_machine(shared: Server, tmp_path: Path) -> None:
     there = {**os.environ, "SLUICEGATE_HOME": str(tmp_path / "other")}
     with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True, env=there) as process:

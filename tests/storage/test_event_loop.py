@@ -92,6 +92,7 @@ async def test_a_whole_run_with_a_redaction_and_a_decision(
     opened.tracer.close()
 
 
+@pytest.mark.slow
 async def test_a_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Server, never_on_the_loop: Calls
 ) -> None:
@@ -108,6 +109,7 @@ async def test_a_session(
     assert never_on_the_loop.elsewhere
 
 
+@pytest.mark.slow
 async def test_a_service(shared: Server, never_on_the_loop: Calls) -> None:
     async with stand.service() as service:
         answered = await service.ask("How?", ANN, request_id="one")

@@ -44,6 +44,7 @@ def _line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["", WITHOUT_FCNTL], ids=["fcntl", "msvcrt"])
 def test_a_lock_is_one_processs_until_it_ends_however_it_ends(setting: str, tmp_path: Path) -> None:
     file = str(tmp_path / "lock")
@@ -67,6 +68,7 @@ def test_threads_with_a_descriptor_each_take_turns(tmp_path: Path) -> None:
     os.close(other)
 
 
+@pytest.mark.slow
 def test_what_a_home_locks_needs_no_fcntl(tmp_path: Path) -> None:
     """The audit log, the kill switch, the served versions and the runs at work, on a system without it."""
     work = """

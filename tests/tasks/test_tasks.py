@@ -168,6 +168,7 @@ def test_the_embedded_model_does_them(tmp_path: Path) -> None:
     assert short.value
 
 
+@pytest.mark.slow
 def test_a_route_below_the_threshold_is_not_taken() -> None:
     sure = tasks.sync.route("I forgot my password, how do I reset it?", PATTERN / "router")
     assert sure.value == "password"

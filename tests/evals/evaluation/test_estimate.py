@@ -108,6 +108,7 @@ def test_the_cap_of_a_run_holds_it_lower() -> None:
     assert "per_run_usd" in estimate(bounds, ["short", LONG]).by
 
 
+@pytest.mark.slow
 def test_what_costs_nothing_needs_no_index() -> None:
     found = estimate(CostBounds(opened(models=FreeModels())), ["one", "two"])
     assert (found.usd, found.requests) == (0.0, 2)
@@ -192,6 +193,7 @@ def fanned(folder: Path, at_most: int = 1, join: str = "check", inner: str = INN
     return found
 
 
+@pytest.mark.slow
 def test_branches_items_and_children_add_up(own_home: Path, tmp_path: Path) -> None:
     del own_home
     # a prompt of a token and 4 of its turn, what stands around its sources, why a draft was rejected, an answer

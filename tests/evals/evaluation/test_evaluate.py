@@ -285,6 +285,7 @@ def rows(right: list[int], *, usd: float = 0.001, tag: str = "knowledge") -> lis
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_figures_have_intervals_and_slices() -> None:
     found = summarise([*rows([1] * 15 + [0] * 5), *rows([1] * 4, tag="tool")])
     assert list(found) == ["all", "knowledge", "tool"]
@@ -447,6 +448,7 @@ def test_html_is_whole_and_self_contained() -> None:
     assert "correct&gt;=0.95" in page
 
 
+@pytest.mark.slow
 def test_a_comment_says_thresholds_figures_and_wrong_rows_and_nothing_else() -> None:
     harm = "| @ann [x](y) <img src=x> `a`\nb"
     text = markdown(report(rows={"workflow": [replace(each, text=harm) for each in rows([0, 1])]}))
@@ -509,6 +511,7 @@ def test_a_server_that_is_down_costs_no_evaluation_unless_it_was_asked_for(monke
     assert "SG614" in str(evaluated(monkeypatch, report(), "--langfuse").exception)
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_which_every_run_failed_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = [replace(row, error="SG401 the index is empty") for row in rows([1, 1])]
     result = evaluated(monkeypatch, report(rows={"workflow": broken}, thresholds=[]))
@@ -528,6 +531,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, made: Report, *options: str) -> A
     return CliRunner().invoke(command.app, ["workflow.yaml", "cases.jsonl", "--json", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_evaluation_goes_to_langfuse(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.cli.eval import send

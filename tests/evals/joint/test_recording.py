@@ -131,6 +131,7 @@ def test_every_way_is_run_once_and_no_model_is_asked_twice(workflow: Workflow, t
     assert row.ways[0].scores == {"intent.confidence": 0.8, "answer.confidence": 0.3}
 
 
+@pytest.mark.slow
 def test_one_run_without_thresholds_tells_what_others_give_away(workflow: Workflow, tmp_path: Path) -> None:
     """The benchmark of the helpdesk runs each request once; what it says ends as `walk` says of all ways."""
     cases = [case("pass 0.9 0.9"), case("pass 0.8 0.8"), case("pass 0.7 0.7"), case("pass 0.6 0.6", small=False)]
@@ -146,6 +147,7 @@ def test_one_run_without_thresholds_tells_what_others_give_away(workflow: Workfl
     assert best(workflow, rows, (0.1, 0.25), large=True) == {0.1: 3, 0.25: 4}
 
 
+@pytest.mark.slow
 def test_branches_side_by_side_are_recorded_as_any_others(workflow: Workflow, tmp_path: Path) -> None:
     """What a threshold decides in a branch is in the trail of the run."""
     file = workflow.folder / "over.yaml"
@@ -187,6 +189,7 @@ def test_a_request_unlike_the_others_keeps_the_threshold_that_none_reaches(workf
     assert not walk(workflow, rows, [{"router.threshold": 0.0, "answer.threshold": 0.0}]).kept.any()
 
 
+@pytest.mark.slow
 def test_other_thresholds_end_as_a_real_run_with_them(workflow: Workflow, tmp_path: Path) -> None:
     chance, now = random.Random(3), dict[str, float]()
     texts = [f"pass {chance.randrange(1, 10) / 10} {chance.randrange(1, 10) / 10}" for _ in range(6)]
@@ -221,6 +224,7 @@ def test_a_way_that_was_not_recorded_supports_no_bound(workflow: Workflow, tmp_p
     assert (found.sent.item(), found.wrong.item(), found.kept.item()) == (True, True, False)
 
 
+@pytest.mark.slow
 def test_recordings_are_read_back_without_a_line_that_was_cut_off(workflow: Workflow, tmp_path: Path) -> None:
     rows = recorded(workflow, [case("pass 0.8 0.3"), case("pass 0.2 0.9")], tmp_path / "runs")
     file = tmp_path / "rows.jsonl"
@@ -263,6 +267,7 @@ def served(path: Path) -> Any:
     return open_workflow(path, dry=True).runner.services
 
 
+@pytest.mark.slow
 def test_thresholds_are_fitted_told_served_and_withdrawn_on_drift(
     workflow: Workflow, card: dict[str, Any], own_home: Path
 ) -> None:
@@ -321,6 +326,7 @@ def ran(store: Store, workflow: Workflow, scores: list[tuple[float, float]]) -> 
     store.write(Writes(begun=begun, scores=answers, ended=ended))
 
 
+@pytest.mark.slow
 def test_thresholds_of_another_workflow_warn_and_do_not_serve(workflow: Workflow, card: dict[str, Any]) -> None:
     path = workflow.path
     assert not [problem for problem in load(path).warnings if problem.code == "SG312"]
@@ -337,6 +343,7 @@ def test_thresholds_of_another_workflow_warn_and_do_not_serve(workflow: Workflow
     assert joint_of(path)("any")["answer.threshold"] == NEVER
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_from_what_was_recorded_and_asks_no_model_again(
     workflow: Workflow, tmp_path: Path, own_home: Path
 ) -> None:
@@ -353,6 +360,7 @@ def test_the_command_goes_on_from_what_was_recorded_and_asks_no_model_again(
         told("fit", workflow.path, "--task", "joint")
 
 
+@pytest.mark.slow
 def test_too_few_graded_requests_are_refused(workflow: Workflow, tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text("{}", encoding="utf-8")

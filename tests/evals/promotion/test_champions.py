@@ -177,6 +177,7 @@ def test_the_pointer_of_a_home_moves_to_the_server_once(
     assert [entry["action"] for entry in champions.history("desk")] == ["start", "promote", "rollback"]
 
 
+@pytest.mark.slow
 def test_readers_never_see_half_a_pointer(own_home: Path) -> None:
     promote(NEW)
     stop, faults = threading.Event(), list[str]()

@@ -82,6 +82,7 @@ def test_a_metric_that_one_side_often_lacks_decides_nothing() -> None:
     assert (found.verdict, "only one side has checks_passed in 100%" in found.reason) == ("INCONCLUSIVE", True)
 
 
+@pytest.mark.slow
 def test_a_metric_that_does_not_apply_is_not_missing() -> None:
     refused = [Pair("a", "b", p.day, {"without_llm": 1.0}, {"without_llm": 1.0}) for p in pairs(500)]
     found = decide(plan(), [*pairs(1500), *refused])

@@ -9,6 +9,7 @@ from tests.support.helpdesk import fakes, production
 from tests.support.shadowing import compared
 
 
+@pytest.mark.slow
 async def test_its_branches_get_the_champions_passages_and_its_calls_are_metered(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

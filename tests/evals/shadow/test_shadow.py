@@ -369,6 +369,7 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
 # --- from the records, in another process ---
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_place")
 async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
@@ -403,6 +404,7 @@ async def recorded_runs(home: Path, count: int) -> list[Outcome]:
     return outcomes
 
 
+@pytest.mark.slow
 async def test_a_later_pass_begins_where_the_last_one_came_to(
     own_home: Path, pairs: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +430,7 @@ async def test_a_later_pass_begins_where_the_last_one_came_to(
     assert len(looked_at) == 10
 
 
+@pytest.mark.slow
 async def test_a_cap_ends_the_pass_and_what_it_holds_back_comes_another_day(
     own_home: Path, pairs: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +445,7 @@ async def test_a_cap_ends_the_pass_and_what_it_holds_back_comes_another_day(
     assert {pair.champion_run for pair in pairs.pairs(at.number)} == {outcome.run for outcome in outcomes}
 
 
+@pytest.mark.slow
 async def test_a_limit_counts_pairs_and_not_what_is_passed_over(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs, sample={"share": 0.5})
     await recorded_runs(own_home, 12)

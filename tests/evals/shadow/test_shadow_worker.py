@@ -103,6 +103,7 @@ async def test_one_that_hangs_is_a_full_pipe_and_nothing_else(own_home: Path, pa
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 async def test_it_stops_and_starts_with_the_comparison(own_home: Path, pairs: PairStore) -> None:
     registered(pairs)
     made = beside(HANGS)

@@ -37,6 +37,7 @@ def machine(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
     return on
 
 
+@pytest.mark.slow
 def test_what_one_machine_registered_another_compares_and_a_third_promotes(machine: Machine, tmp_path: Path) -> None:
     first = machine("one")
     champion, challenger, _ = written(tmp_path / "files")

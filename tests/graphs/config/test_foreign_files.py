@@ -101,6 +101,7 @@ def test_lines_are_counted_as_editors_show_them(folder: Path, end: str) -> None:
     assert "kind: cache-lookpu" in next(one for one in shown(folder / "workflow.yaml").splitlines() if "│" in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["artifact", "answers", "escalation", "model"])
 def test_an_artifact_is_one_of_the_workflows_own(folder: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = folder.parents[1] / "foreign"

@@ -93,6 +93,7 @@ def test_placeholders_of_a_managed_prompt_are_checked_at_its_reference(managed: 
     assert found.suggestion == "question"
 
 
+@pytest.mark.slow
 def test_without_an_answer_the_file_is_used_with_a_warning_and_in_the_digest(
     managed: Path, server: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +140,7 @@ def test_the_kept_copy_has_the_text_that_ran(managed: Path, server: Receiver, st
     assert load(managed).digest != workflow.digest
 
 
+@pytest.mark.slow
 def test_a_running_process_follows_a_managed_prompt_and_nothing_else(managed: Path, server: Receiver) -> None:
     workflow = load(managed)
     assert refreshed(workflow) is None
@@ -192,6 +194,7 @@ def fit(folder: Path, bias: float) -> None:
     write_folder(folder, card, {"nothing": np.zeros(1)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fitted", "place"), [(True, ""), (False, ""), (True, "one"), (False, "one")])
 def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted: bool, place: str) -> None:
     file, artifact = folder / "workflow.yaml", folder / "routers" / "answers" / place

@@ -38,6 +38,7 @@ def rows() -> list[dict[str, Any]]:
         return execute("SELECT person, conversation, number, run, open FROM turns ORDER BY person, number")
 
 
+@pytest.mark.slow
 async def test_a_turn_knows_what_its_person_asked_before_and_nobody_else_does(desk: Desk) -> None:
     opened = desk.opened()
     runner = opened.runner
@@ -79,6 +80,7 @@ async def test_another_persons_conversation_and_none_are_refused_alike(desk: Des
     assert refusal("secret-plan") == refusal("never-held")
 
 
+@pytest.mark.slow
 async def test_only_answered_turns_within_the_window_are_referred_to(desk: Desk) -> None:
     runner = desk.opened().runner
     desk.says("")
@@ -119,6 +121,7 @@ class Slow(FakeModels):
         return await super().chat(request)
 
 
+@pytest.mark.slow
 async def test_of_two_turns_at_once_the_second_is_refused_and_nothing_is_lost(desk: Desk) -> None:
     desk.models = models = Slow()
     desk.says("At nine.")
@@ -139,6 +142,7 @@ async def test_of_two_turns_at_once_the_second_is_refused_and_nothing_is_lost(de
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_of_many_first_turns_at_once_one_is_taken(desk: Desk) -> None:
     runners = [desk.opened().runner for _ in range(6)]
     desk.says("At nine.")
@@ -156,6 +160,7 @@ async def test_of_many_first_turns_at_once_one_is_taken(desk: Desk) -> None:
         assert len(questions(each.state)) == each.state["conversation"]["turn"] - 1
 
 
+@pytest.mark.slow
 async def test_a_failed_turn_frees_the_conversation_and_is_not_referred_to(desk: Desk) -> None:
     runner = desk.opened().runner
     desk.says("At nine.")
@@ -171,6 +176,7 @@ async def test_a_failed_turn_frees_the_conversation_and_is_not_referred_to(desk:
     assert (second.state["conversation"]["turn"], questions(second.state)) == (2, [])
 
 
+@pytest.mark.slow
 async def test_a_turn_that_was_cut_short_is_resumed_before_the_next_is_taken(desk: Desk) -> None:
     desk.models = models = Slow()
     desk.says("At nine.")
@@ -222,6 +228,7 @@ def later(opened: Opened, days: float) -> Opened:
     return opened
 
 
+@pytest.mark.slow
 async def test_a_conversation_ends_when_nobody_has_said_anything_for_long(desk: Desk) -> None:
     opened = desk.opened()
     desk.says("At nine.")
@@ -234,6 +241,7 @@ async def test_a_conversation_ends_when_nobody_has_said_anything_for_long(desk: 
     assert [row["run"] for row in rows()] == [anew.run]
 
 
+@pytest.mark.slow
 async def test_what_is_over_is_pruned_and_what_lasts_is_not(desk: Desk) -> None:
     opened = desk.opened()
     desk.says("At nine.")
@@ -262,6 +270,7 @@ async def test_a_turn_whose_run_was_pruned_is_no_longer_referred_to(desk: Desk) 
     assert (second.state["conversation"]["turn"], questions(second.state)) == (2, [])
 
 
+@pytest.mark.slow
 async def test_an_erased_person_has_no_conversations(desk: Desk) -> None:
     opened = desk.opened()
     desk.says("At nine.")
@@ -274,6 +283,7 @@ async def test_an_erased_person_has_no_conversations(desk: Desk) -> None:
         assert b"anns" not in (home() / "conversations.sqlite").read_bytes()
 
 
+@pytest.mark.slow
 async def test_a_dry_run_refers_to_turns_and_takes_none(desk: Desk) -> None:
     runner: Runner = desk.opened().runner
     desk.says("At nine.")
@@ -305,6 +315,7 @@ def test_the_block_is_checked(desk: Desk) -> None:
             load(desk.file)
 
 
+@pytest.mark.slow
 async def test_a_condensed_question_is_redacted_wherever_it_was_written(desk: Desk) -> None:
     text = desk.file.read_text(encoding="utf-8").replace("start: classify", "start: condense")
     desk.file.write_text(text.replace("nodes:", "nodes:\n  condense: {kind: condense, then: classify}", 1), "utf-8")
@@ -360,6 +371,7 @@ async def test_what_follows_a_turn_parts_from_what_has_followed_it_already(desk:
         assert talks.after(who, "history", value) == ""
 
 
+@pytest.mark.slow
 async def test_a_conversation_that_is_over_takes_nothing_from_those_that_parted_from_it(desk: Desk) -> None:
     opened = desk.opened()
     desk.says("At nine.")

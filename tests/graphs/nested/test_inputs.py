@@ -92,6 +92,7 @@ def test_what_does_not_fit_fails_the_node(claims: Path, fields: dict[str, Any], 
     assert wrong in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_language_is_what_the_parent_says(claims: Path) -> None:
     edit(claims, "name: extraction.fields.name,", "language: extraction.fields.age, name: extraction.fields.name,")
     edit(claims, ", age: extraction.fields.age", "")
@@ -101,6 +102,7 @@ def test_the_language_is_what_the_parent_says(claims: Path) -> None:
         run(claims, {"name": "Ann", "age": "French"})
 
 
+@pytest.mark.slow
 def test_guards_on_the_request_look_at_what_is_given(claims: Path) -> None:
     edit(kyc_of(claims), "gate: {kind: policy-check,", "gate: {kind: policy-check, guards: [injection, pii],")
     state, models = run(claims, {"name": "Ann, ann.lee@brightmail.com", "papers": [{"note": "call +49 30 901820 44"}]})
@@ -140,6 +142,7 @@ def test_what_is_given_is_part_of_what_an_answer_is_cached_for(claims: Path) -> 
     assert asyncio.run(question_of(opening(name="Ann"), services)) is None
 
 
+@pytest.mark.slow
 def test_a_childs_run_is_replayed_with_what_it_was_given(claims: Path) -> None:
     state, _ = run(claims, {"name": "Ann", "age": 17})
     child = state["child"]["run"]
@@ -153,6 +156,7 @@ def test_a_childs_run_is_replayed_with_what_it_was_given(claims: Path) -> None:
     assert recorded(again.replayed).get("inputs") == {"name": "Ann", "age": 17}
 
 
+@pytest.mark.slow
 def test_a_child_goes_over_a_list_that_it_is_given(claims: Path) -> None:
     kyc = kyc_of(claims)
     each = "  each: {kind: for-each, over: inputs.papers, do: look, at_most: 9, collect: looked, then: draft}\n"

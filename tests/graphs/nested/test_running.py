@@ -93,6 +93,7 @@ def test_one_trace(quick: Path) -> None:
     assert agent["attributes"]["status"] == "answered"
 
 
+@pytest.mark.slow
 def test_what_a_child_spends_is_its_parents_too(quick: Path) -> None:
     outcome = run(opened(quick))
     assert outcome.state["spend"]["usd"] == pytest.approx(child_of(outcome.state)["spend"]["usd"])
@@ -147,6 +148,7 @@ def test_a_child_that_waits_makes_its_parent_wait(claims: Path) -> None:
     assert verify(home() / "audit").findings == ()
 
 
+@pytest.mark.slow
 def test_another_process_decides(claims: Path) -> None:
     outcome = run(opened(claims))
     decided = asyncio.run(opened(claims).runner.decide(outcome.run, "edit", CLERK, text="It is Ann."))
@@ -171,6 +173,7 @@ def test_only_whom_the_child_asks_decides(claims: Path) -> None:
     assert made.runner.waiting(outcome.run) is not None
 
 
+@pytest.mark.slow
 def test_a_second_question_of_a_child(claims: Path) -> None:
     edit(kyc_of(claims), "go: respond}, {otherwise: refuse}]\n  respond", "go: again}, {otherwise: refuse}]\n  respond")
     onward = "[{when: \"approval.verdict == 'approve'\", go: respond}, {otherwise: refuse}]"
@@ -187,6 +190,7 @@ def test_a_second_question_of_a_child(claims: Path) -> None:
     assert way(child_of(twice.state)) == ["gate", "draft", "check", "approve", "again", "refuse"]
 
 
+@pytest.mark.slow
 def test_a_child_that_changed_while_its_parent_waits(claims: Path) -> None:
     outcome = run(opened(claims))
     old = outcome.state["run"]["digest"]
@@ -198,6 +202,7 @@ def test_a_child_that_changed_while_its_parent_waits(claims: Path) -> None:
     assert finished.status == "answered"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_a_changed_child_where_an_operator_says_so(claims: Path) -> None:
     outcome = run(opened(claims))
     edit(kyc_of(claims), "guards: [length]", "guards: [length, secrets]")
@@ -246,6 +251,7 @@ def test_the_budget_of_either_stops_the_child(quick: Path) -> None:
     assert outcome.state["spend"]["stopped_by"].startswith("SG501 per_day_tokens")
 
 
+@pytest.mark.slow
 def test_a_child_that_is_stopped_gently_goes_on_where_it_was(quick: Path) -> None:
     class Held(FakeModels):
         async def chat(self, request: ModelRequest) -> Completion:
@@ -269,6 +275,7 @@ def test_a_child_that_is_stopped_gently_goes_on_where_it_was(quick: Path) -> Non
     assert SqliteLedger(load(quick).config.budget.model_copy(update={"per_day_usd": 1.0})).caps("claims")[0].held == 0
 
 
+@pytest.mark.slow
 def test_a_decision_in_a_child_is_on_record_for_both(claims: Path) -> None:
     made = opened(claims)
     outcome = run(made)
@@ -283,6 +290,7 @@ def test_a_decision_in_a_child_is_on_record_for_both(claims: Path) -> None:
     assert {event["facts"]["parent"] for event in of_child} == {outcome.run}
 
 
+@pytest.mark.slow
 def test_a_childs_question_is_put_by_its_parent_and_adds_words_to_the_child_alone(quick: Path) -> None:
     kyc = kyc_of(quick)
     edit(kyc, "{otherwise: draft}]}\n", "{otherwise: ask}]}\n")

@@ -79,6 +79,7 @@ def test_what_is_changed_inside_is_a_copy(claims: Path, models: FakeModels) -> N
     assert session.state["answer"]["text"] == "Small answer [1]."
 
 
+@pytest.mark.slow
 def test_a_child_that_asks_can_be_looked_into_and_is_decided_through_its_parent(
     claims: Path, models: FakeModels
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_child_that_asks_can_be_looked_into_and_is_decided_through_its_parent(
     assert session.inside().state["approval"]["by"] == "cleo"
 
 
+@pytest.mark.slow
 def test_going_back_before_a_child_makes_it_run_anew(claims: Path, models: FakeModels) -> None:
     session = started(without_people(claims), models)
     session.run()
@@ -105,6 +107,7 @@ def test_going_back_before_a_child_makes_it_run_anew(claims: Path, models: FakeM
     assert session.state["spend"]["slm_calls"] == 1
 
 
+@pytest.mark.slow
 def test_a_fork_under_another_model_has_it_in_the_child_too(claims: Path, models: FakeModels) -> None:
     session = started(without_people(claims), models)
     session.run()
@@ -117,6 +120,7 @@ def test_a_fork_under_another_model_has_it_in_the_child_too(claims: Path, models
     assert session.inside().state["run"]["id"] != fork.inside().state["run"]["id"]
 
 
+@pytest.mark.slow
 def test_a_replay_runs_children_of_its_own(claims: Path) -> None:
     outcome = asyncio.run(opened(without_people(claims)).runner.run("My roof leaks", ANN))
     events = verify(home() / "audit").records
@@ -140,6 +144,7 @@ def test_the_trace_shows_the_steps_of_a_child_beneath_its_node(claims: Path) -> 
     assert [each["node"] for each in shown] == ["gate", "kyc/gate", "kyc/draft", "kyc/check", "kyc"]
 
 
+@pytest.mark.slow
 def test_who_is_erased_is_erased_from_runs_within_runs(claims: Path) -> None:
     made = opened(claims)
     waiting = asyncio.run(made.runner.run("My roof leaks", ANN))
@@ -153,6 +158,7 @@ def test_who_is_erased_is_erased_from_runs_within_runs(claims: Path) -> None:
     assert done.mentioned == []
 
 
+@pytest.mark.slow
 def test_who_is_erased_is_erased_from_a_servers_sums_too(
     claims: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +176,7 @@ def test_who_is_erased_is_erased_from_a_servers_sums_too(
     assert not any("'ann'" in scope for scope in scopes)
 
 
+@pytest.mark.slow
 def test_a_turn_with_a_child(claims: Path) -> None:
     edit(claims, "start: gate", "conversation: {turns: 3}\nstart: gate")
     made = opened(without_people(claims))

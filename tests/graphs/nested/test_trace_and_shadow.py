@@ -23,6 +23,7 @@ def claims(tmp_path: Path) -> Path:
     return without_people(family(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_nodes_of_the_run_within_stand_beneath_the_node_that_runs_it(claims: Path) -> None:
     made = opened(claims)
     outcome = asyncio.run(made.runner.run("My roof leaks", ANN))
@@ -37,6 +38,7 @@ def test_the_nodes_of_the_run_within_stand_beneath_the_node_that_runs_it(claims:
     assert depth["kyc/gate"] == depth["kyc/draft"] == depth["kyc/respond"] == depth["invoke_agent kyc"] + 4
 
 
+@pytest.mark.slow
 async def test_a_challenger_with_a_child_runs_it_in_the_shadow(
     claims: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

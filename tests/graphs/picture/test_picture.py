@@ -240,6 +240,7 @@ def test_an_arrow_to_a_node_that_is_drawn_elsewhere_ends_at_its_name() -> None:
     assert [group.findtext(f"{SVG}text") for group in references] == ["→ respond"] * 29
 
 
+@pytest.mark.slow
 def test_png_has_twice_the_size_of_the_picture_and_its_text() -> None:
     drawn = svg(small(), title="small")
     width, height = (float(ET.fromstring(drawn).get(name, "")) for name in ("width", "height"))
@@ -270,6 +271,7 @@ def test_mermaid_escapes_what_it_would_read() -> None:
 
 
 # typer imports a name that its newest click announces to remove
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner

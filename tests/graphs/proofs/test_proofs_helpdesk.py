@@ -22,6 +22,7 @@ def edited(folder: Path, old: str, new: str) -> list[Problem]:
     return [problem for problem in inspect(file)[1] if problem.code.startswith("SG13")]
 
 
+@pytest.mark.slow
 def test_it_is_proved(tmp_path: Path) -> None:
     assert edited(tmp_path, "purpose:", "purpose:") == []
 
@@ -54,6 +55,7 @@ def test_a_careless_edit_is_told(tmp_path: Path, old: str, new: str, code: str, 
 RECALL = "cache.hit && intent.risk == 'low'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "disguised",
     [

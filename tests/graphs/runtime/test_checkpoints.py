@@ -5,6 +5,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,16 @@ from langgraph.checkpoint.base import empty_checkpoint
 
 from sluicegate.errors import CorruptError, RunError
 from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
+from sluicegate.storage.database import place
 from sluicegate.storage.postgres import Server
 
 META: Any = {"source": "loop", "step": 1, "parents": {}}
 
 
-@pytest.fixture(params=["home", "server"])
-def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoints]:
-    where = Server(request.getfixturevalue("postgres")) if request.param == "server" else tmp_path
-    made = open_checkpoints(where)
-    yield made
-    made.close()
-    if isinstance(where, Server):
-        where.close()
+@pytest.fixture
+def saver(each_place: str) -> Iterator[Checkpoints]:
+    with closing(open_checkpoints(place())) as made:
+        yield made
 
 
 def at(thread: str, id: str = "") -> Any:

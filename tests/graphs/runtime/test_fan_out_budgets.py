@@ -39,7 +39,7 @@ from tests.support.processes import Started
 STOPPED = {"stopped": When({"spend.stopped": lambda s: s["spend"]["stopped"]}, lambda s: s["spend"]["stopped"])}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def ledgers(request: pytest.FixtureRequest, own_home: Path) -> Iterator[Any]:
     made = list[BudgetLedger]()
     own_home.mkdir(exist_ok=True)

@@ -395,6 +395,7 @@ DONE_BEFORE = {"a2": 3, "b2": 3, "j": 4}
 """How many nodes have ended when a node is killed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", DONE_BEFORE)
 async def test_kill_9_in_a_branch_repeats_that_node_alone(own_home: Path, at: str) -> None:
     status, _, errors = Started(own_home.with_name("said"), os.environ, killed, str(own_home), at).ended()

@@ -142,6 +142,7 @@ async def test_of_an_empty_list_nothing_is_asked(own_home: Path) -> None:
     assert notes(outcome.state) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [21, 1_500])
 async def test_more_items_than_allowed_are_refused_or_cut(size: int, own_home: Path) -> None:
     many = given(retriever=ManyDocuments(count=size))

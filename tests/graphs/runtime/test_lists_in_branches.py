@@ -32,6 +32,7 @@ def at(tmp_path: Path, text: str = OVERLAY) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_two_lists_side_by_side_come_together(tmp_path: Path) -> None:
     opened = open_workflow(at(tmp_path), change=fakes())
     outcome = await opened.runner.run("How do I reset it?", principal("ann", ["employee"]))
@@ -50,6 +51,7 @@ async def test_two_lists_side_by_side_come_together(tmp_path: Path) -> None:
     assert [one["trail"][0]["node"] for one in entry.get("items", ())] == ["detail"] * len(found)
 
 
+@pytest.mark.slow
 def test_they_are_drawn_and_stepped_through_at_once(tmp_path: Path) -> None:
     file = at(tmp_path)
     drawn = svg(load(file).flow, title="lists")

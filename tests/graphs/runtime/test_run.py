@@ -13,7 +13,7 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.waiting.approvals import Approvals
-from sluicegate.storage.postgres import URL, configured
+from sluicegate.storage.postgres import configured
 from tests.support.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
 from tests.support.flows import ANN, killed_in, released, resumed, runner, way
 from tests.support.processes import Started
@@ -21,12 +21,7 @@ from tests.support.processes import Started
 LEAD = principal("lea", ["helpdesk-lead"])
 
 
-@pytest.fixture(autouse=True, params=["home", "server"])
-def kept_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test twice: runs are kept in the home, and on a PostgreSQL server."""
-    if request.param == "server":
-        monkeypatch.setenv(URL, request.getfixturevalue("postgres"))
-
+pytestmark = pytest.mark.usefixtures("each_place")
 
 ANSWERED = ["classify", "gate", "recall", "facts", "answer", "check", "respond"]
 RISKY = {"router": FakeRouter("access")}
@@ -228,6 +223,7 @@ async def test_many_runs_at_once_do_not_mix(own_home: Path) -> None:
 KILLED_AT = ["classify", "facts", "answer", "check"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node_name", KILLED_AT)
 async def test_kill_9_inside_a_node_loses_nothing(own_home: Path, node_name: str) -> None:
     status, _, errors = Started(own_home.with_name("said"), os.environ, killed_in, str(own_home), node_name).ended()

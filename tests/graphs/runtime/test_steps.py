@@ -49,6 +49,7 @@ def runner(home: Any) -> Runner:
     return Runner(graph, given, tracer=given.tracer, approvals=Approvals(home))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 async def test_a_run_may_use_up_all_its_visits(own_home: Any) -> None:
     outcome = await runner(own_home).run("How?", ANN)
     assert outcome.status == "refused"

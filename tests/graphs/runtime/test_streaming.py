@@ -149,6 +149,7 @@ async def test_no_character_is_sent_that_was_not_judged_in_its_place() -> None:
     assert characters > 20 * DRAFTS
 
 
+@pytest.mark.slow
 async def test_real_guards_let_nothing_out_that_they_find_in_the_whole() -> None:
     guards = GuardSet()
     told = {"stage": "output", "question": "", "sources": (), "citations": 0}

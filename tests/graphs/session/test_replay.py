@@ -14,6 +14,8 @@ from sluicegate.state import DocumentRef
 from tests.support.fakes import FakeCache, FakeModels, FakeRetriever
 from tests.support.helpdesk import ANSWERED, HELPDESK, TICKET, fakes, list_tickets, production
 
+pytestmark = pytest.mark.slow
+
 
 class OtherRetriever(FakeRetriever):
     """The index has moved on since."""
@@ -47,7 +49,6 @@ async def test_the_same_version_changes_nothing() -> None:
     assert change.documents == "same"
 
 
-@pytest.mark.slow
 async def test_another_version_says_what_changes(tmp_path: Path) -> None:
     outcome, _ = await production()
     change = await replayed(outcome.run, stricter(tmp_path))
@@ -57,7 +58,6 @@ async def test_another_version_says_what_changes(tmp_path: Path) -> None:
     assert found["workflow"] == ("helpdesk 1", "helpdesk 2")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("documents", "version"), [("same", "kb-1@2"), ("fresh", "kb-1@3")])
 async def test_documents_are_the_recorded_ones_unless_told_otherwise(documents: Any, version: str) -> None:
     outcome, _ = await production()
@@ -109,7 +109,6 @@ async def test_a_replay_does_not_ask_the_cache() -> None:
     assert cache.kept == kept
 
 
-@pytest.mark.slow
 async def test_a_waiting_run_is_compared_as_waiting() -> None:
     outcome, _ = await production("hr_confidential")
     assert outcome.waiting

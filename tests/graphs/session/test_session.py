@@ -31,6 +31,7 @@ def stored(opened: Any, run: str) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_step_runs_one_node_and_says_what_it_changed() -> None:
     session = start()
     assert (session.node, session.status, way(session)) == ("classify", "running", [])
@@ -46,6 +47,7 @@ def test_a_step_runs_one_node_and_says_what_it_changed() -> None:
     assert way(session) == ["classify", "gate"]
 
 
+@pytest.mark.slow
 def test_steps_come_to_the_same_end_as_a_run() -> None:
     session = start()
     steps = [session.step().node for _ in ANSWERED]
@@ -59,6 +61,7 @@ def test_steps_come_to_the_same_end_as_a_run() -> None:
     assert not [change for change in session.compare(other).changes if change.field != "answer"]
 
 
+@pytest.mark.slow
 def test_run_until_stops_before_the_node() -> None:
     session = start().run(until="check")
     assert session.node == "check"
@@ -69,6 +72,7 @@ def test_run_until_stops_before_the_node() -> None:
         start().run(until="chekc")
 
 
+@pytest.mark.slow
 def test_a_cycle_is_stepped_through() -> None:
     session = start(guards=FakeGuards({"grounded": "escalate"}, {"grounded"}))
     session.run(until="check").run(until="check")
@@ -77,6 +81,7 @@ def test_a_cycle_is_stepped_through() -> None:
     assert way(session) == ANSWERED[:5]
 
 
+@pytest.mark.slow
 def test_rewind_stands_before_the_node_again() -> None:
     session = start().run()
     assert session.rewind("facts").node == "facts"
@@ -93,6 +98,7 @@ def test_rewind_stands_before_the_node_again() -> None:
         session.rewind()
 
 
+@pytest.mark.slow
 def test_an_edit_is_decided_on_and_is_in_the_trail() -> None:
     session = start().run(until="answer")
     step = session.edit(intent="outage_report")
@@ -105,6 +111,7 @@ def test_an_edit_is_decided_on_and_is_in_the_trail() -> None:
     assert session.facts["path"] == "rag-llm"
 
 
+@pytest.mark.slow
 def test_an_edited_draft_is_checked_and_never_cached() -> None:
     cache, guards = FakeCache(), FakeGuards()
     session = start(cache=cache, guards=guards).run(until="check")
@@ -137,6 +144,7 @@ def test_what_cannot_be_edited(edit: dict[str, Any], said: str) -> None:
     assert way(session) == ["classify"]
 
 
+@pytest.mark.slow
 def test_the_request_can_be_edited_before_the_first_node() -> None:
     session = start()
     session.edit(request={"text": "Something else"})
@@ -145,6 +153,7 @@ def test_the_request_can_be_edited_before_the_first_node() -> None:
     assert way(session) == ANSWERED
 
 
+@pytest.mark.slow
 def test_a_fork_is_a_run_of_its_own() -> None:
     session = start().run()
     fork = session.fork(at="facts")
@@ -162,6 +171,7 @@ def test_a_fork_is_a_run_of_its_own() -> None:
     assert fork.rewind("gate").node == "gate"
 
 
+@pytest.mark.slow
 def test_fork_under_another_threshold() -> None:
     session = start(confidence=0.9).run()
     fork = session.fork(at="facts", threshold=0.95)
@@ -172,6 +182,7 @@ def test_fork_under_another_threshold() -> None:
     assert session.facts["path"] == "rag-slm"
 
 
+@pytest.mark.slow
 def test_fork_under_another_prompt_and_model() -> None:
     session = start().run(until="answer")
     text = "---\nid: answer\nversion: 9\n---\nBe short. {{question}} {{sources}} {{feedback}}"
@@ -189,6 +200,7 @@ def test_fork_under_another_prompt_and_model() -> None:
         session.fork(model={"small": "ollama:x"})
 
 
+@pytest.mark.slow
 def test_fork_under_another_config(tmp_path: Path) -> None:
     other = tmp_path / "other" / "workflow.yaml"
     other.parent.mkdir()
@@ -244,6 +256,7 @@ async def test_a_waiting_production_run_is_decided_on_a_copy() -> None:
     assert opened.runner.waiting(outcome.run) is not None
 
 
+@pytest.mark.slow
 def test_a_person_decides_and_stepping_goes_on() -> None:
     session = start(label="hr_confidential").run()
     assert (session.status, session.node) == ("waiting", "approve")
@@ -283,6 +296,7 @@ def test_a_session_outlives_its_process(own_home: Path) -> None:
     assert fork.run_id == said[1]
 
 
+@pytest.mark.slow
 async def test_plain_and_awaited_inside_a_running_loop() -> None:
     session = start()
     session.step()
@@ -302,6 +316,7 @@ async def test_plain_and_awaited_inside_a_running_loop() -> None:
     assert ticks > 1, "the caller's loop stood still"
 
 
+@pytest.mark.slow
 def test_one_trace_with_every_step(own_home: Path) -> None:
     from sluicegate.observe.tracing.reading.filters import RunFilter
     from sluicegate.observe.tracing.store import Store
@@ -320,6 +335,7 @@ def test_one_trace_with_every_step(own_home: Path) -> None:
     assert {row["run_id"] for row in store.runs(RunFilter(shadow=True))} == {session.run_id, fork.run_id}
 
 
+@pytest.mark.slow
 def test_a_node_that_fails_can_be_tried_again() -> None:
     class Broken(FakeRetriever):
         fails = True
@@ -357,6 +373,7 @@ async def test_a_run_that_is_not_yours_to_see() -> None:
     assert Session.open(outcome.run, as_="olaf", role="operator", change=fakes()).run_id == outcome.run
 
 
+@pytest.mark.slow
 def test_a_corrupt_store(own_home: Path) -> None:
     session = start()
     (own_home / "checkpoints.sqlite").write_bytes(b"not a database at all" * 500)
@@ -367,6 +384,7 @@ def test_a_corrupt_store(own_home: Path) -> None:
     assert raised.value.code == "SG606"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_broken_value(own_home: Path) -> None:
     import sqlite3
 
@@ -378,6 +396,7 @@ def test_a_checkpoint_with_a_broken_value(own_home: Path) -> None:
     assert raised.value.code == "SG606"
 
 
+@pytest.mark.slow
 def test_a_store_of_a_newer_version(own_home: Path) -> None:
     import sqlite3
 
@@ -389,12 +408,14 @@ def test_a_store_of_a_newer_version(own_home: Path) -> None:
     assert raised.value.code == "SG612"
 
 
+@pytest.mark.slow
 def test_empty_request() -> None:
     with pytest.raises(RunError) as raised:
         Session.start(HELPDESK, "  ", change=fakes())
     assert raised.value.code == "SG601"
 
 
+@pytest.mark.slow
 def test_state_is_plain_data() -> None:
     import json
 

@@ -13,6 +13,8 @@ from sluicegate.graphs.session.session import Session
 from tests.support.forked import PATH, forked
 from tests.support.helpdesk import fakes, way
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(name="forked")
 def _forked(tmp_path: Path) -> Path:

@@ -31,18 +31,21 @@ def test_the_graph_shows_way_values_and_place() -> None:
     assert "next: <b>answer</b>" in html
 
 
+@pytest.mark.slow
 def test_the_head_says_status_and_cost() -> None:
     html = start(models=FakeModels(parsed={"sentences": [1]}, usd=0.00125)).run()._repr_html_()
     assert '<span class="chip answered">answered</span>path <b>rag-slm</b>' in html
     assert re.search(r"\$0\.00\d+ · \d+ tokens · \d+\.\d\d s", html)
 
 
+@pytest.mark.slow
 def test_a_waiting_session_shows_what_is_asked() -> None:
     html = start(label="hr_confidential").run()._repr_html_()
     assert "waits for role:helpdesk-lead" in html
     assert "high-risk class" in html
 
 
+@pytest.mark.slow
 def test_every_text_is_escaped() -> None:
     session = Session.start(HELPDESK, EVIL, as_=EVIL, change=fakes()).run(until="check")
     session.edit(answer={"text": EVIL, "model": EVIL})
@@ -56,12 +59,14 @@ def test_every_text_is_escaped() -> None:
     assert "&lt;script&gt;" in session.state._repr_html_()
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_outside(answered: Session) -> None:
     html = answered._repr_html_() + answered.state._repr_html_()
     assert not re.findall(r'(?:src|href|url\()\s*=?\s*["\']?(?:https?:)?//', html)
     assert set(re.findall(r"https?://[^\"' ]+", html)) <= {"http://www.w3.org/2000/svg"}
 
 
+@pytest.mark.slow
 def test_bundle_for_notebooks(answered: Session) -> None:
     bundle = answered._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain"}
@@ -69,6 +74,7 @@ def test_bundle_for_notebooks(answered: Session) -> None:
     assert "classify → gate → recall" in bundle["text/plain"]
 
 
+@pytest.mark.slow
 def test_a_step_shows_before_and_after() -> None:
     session = start().run()
     html = session.diff._repr_html_()

@@ -11,6 +11,8 @@ from sluicegate.graphs.session.session import Session
 from tests.support.asking import QUESTION, VAGUE, asking_desk, words
 from tests.support.redacting import ANN, Desk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:

@@ -38,6 +38,7 @@ def verdicts() -> list[str]:
         return [row["verdict"] for row in execute("SELECT verdict FROM decisions ORDER BY decided_at")]
 
 
+@pytest.mark.slow
 async def test_an_answer_is_added_to_the_request_which_is_classified_and_decided_anew(desk: Desk) -> None:
     runner = desk.opened().runner
     asked = await runner.run(VAGUE, ANN)
@@ -60,6 +61,7 @@ async def test_an_answer_is_added_to_the_request_which_is_classified_and_decided
     assert message.content.startswith(f"{VAGUE}\nthe laptop")
 
 
+@pytest.mark.slow
 async def test_what_was_concluded_from_the_earlier_words_is_gone(desk: Desk) -> None:
     text = desk.file.read_text(encoding="utf-8")
     # now it asks when there is a checked draft
@@ -85,6 +87,7 @@ async def test_what_was_concluded_from_the_earlier_words_is_gone(desk: Desk) -> 
     ).values  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_an_answer_may_be_asked_for_again_as_often_as_the_node_may_be_visited(desk: Desk) -> None:
     runner = desk.opened().runner
     asked = await runner.run(VAGUE, ANN)
@@ -146,6 +149,7 @@ async def test_what_is_no_answer_is_refused_and_may_be_sent_again(desk: Desk, te
     assert (await runner.decide(asked.run, "answer", ANN, text="the laptop")).status == "answered"
 
 
+@pytest.mark.slow
 async def test_of_many_answers_at_once_one_is_taken_and_the_others_are_told(desk: Desk) -> None:
     runners = [desk.opened().runner for _ in range(5)]
     asked = await runners[0].run(VAGUE, ANN)
@@ -160,6 +164,7 @@ async def test_of_many_answers_at_once_one_is_taken_and_the_others_are_told(desk
     assert way(taken) == ["classify", *AFTER]
 
 
+@pytest.mark.slow
 async def test_a_question_that_nobody_answers_ends_where_the_workflow_says(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +185,7 @@ async def test_a_question_that_nobody_answers_ends_where_the_workflow_says(
     assert "replies" not in done.state
 
 
+@pytest.mark.slow
 async def test_an_answer_that_comes_too_late_is_refused_and_the_run_goes_on_without_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +199,7 @@ async def test_an_answer_that_comes_too_late_is_refused_and_the_run_goes_on_with
     assert "laptop" not in str(verdicts())
 
 
+@pytest.mark.slow
 async def test_an_answer_in_time_counts_although_its_process_was_killed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +210,7 @@ async def test_an_answer_in_time_counts_although_its_process_was_killed(
     assert (await desk.opened().runner.expire(asked.run)).status == "answered"
 
 
+@pytest.mark.slow
 async def test_words_of_an_answer_are_guarded_and_redacted_as_those_of_a_request(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +240,7 @@ async def test_an_answer_is_kept_with_the_decision_only_until_its_run_has_it(
     assert "the laptop" not in str(verdicts())
 
 
+@pytest.mark.slow
 async def test_an_erased_persons_answers_are_gone(desk: Desk) -> None:
     opened = desk.opened()
     asked = await opened.runner.run(VAGUE, ANN)
@@ -243,6 +252,7 @@ async def test_an_erased_persons_answers_are_gone(desk: Desk) -> None:
         assert not [file for file in home().rglob("*.sqlite") if b"my aunt" in readable(file)]
 
 
+@pytest.mark.slow
 async def test_the_next_turn_of_a_conversation_is_the_answer(desk: Desk) -> None:
     runner = desk.opened().runner
     asked = await runner.run(VAGUE, ANN, session="c")
@@ -257,6 +267,7 @@ async def test_the_next_turn_of_a_conversation_is_the_answer(desk: Desk) -> None
     assert [turn["question"] for turn in following.state["conversation"]["turns"]] == [f"{VAGUE}\nthe laptop"]
 
 
+@pytest.mark.slow
 async def test_while_an_answer_is_worked_on_no_turn_is_taken(desk: Desk) -> None:
     one, other = desk.opened().runner, desk.opened().runner
     asked = await one.run(VAGUE, ANN, session="c")
@@ -274,6 +285,7 @@ async def test_while_an_answer_is_worked_on_no_turn_is_taken(desk: Desk) -> None
     assert [type(each) for each in refused] == [ConversationBusyError]
 
 
+@pytest.mark.slow
 async def test_of_two_next_turns_at_once_one_is_the_answer(desk: Desk) -> None:
     runners = [desk.opened().runner for _ in range(4)]
     asked = await runners[0].run(VAGUE, ANN, session="c")
@@ -287,6 +299,7 @@ async def test_of_two_next_turns_at_once_one_is_the_answer(desk: Desk) -> None:
     assert refused <= {NotWaitingError, ConversationBusyError}
 
 
+@pytest.mark.slow
 async def test_a_late_answer_in_a_conversation_is_refused_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = await desk.opened().runner.run(VAGUE, ANN, session="c")
     later(monkeypatch, 2.1)

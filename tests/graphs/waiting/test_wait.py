@@ -19,6 +19,7 @@ def desk(desk: Desk) -> Desk:
     return desk
 
 
+@pytest.mark.slow
 async def test_it_goes_on_when_its_time_has_come(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = desk.opened().runner
     waits = await runner.run(TEXT, ANN)
@@ -42,6 +43,7 @@ async def test_it_goes_on_when_its_time_has_come(desk: Desk, monkeypatch: pytest
     assert overdue("desk", late.services.now()) == []
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_resumed_after_its_time_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = await desk.opened().runner.run(TEXT, ANN)
     later(monkeypatch, 0.2)

@@ -140,6 +140,7 @@ def test_of_a_list_what_is_stated_is_kept() -> None:
 LETTERS = st.text(st.characters(categories=["Ll", "Lu", "Lo", "Nd"]), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(text=st.text(max_size=60), value=LETTERS)
 def test_no_text_from_elsewhere_survives(text: str, value: str) -> None:
@@ -170,6 +171,7 @@ def test_any_run_of_words_survives_in_any_case_and_spacing(words: list[str], dat
     assert is_kept(" ".join(words), value.upper())
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(number=st.integers(-(10**12), 10**12), other=st.integers(-(10**12), 10**12))
 def test_a_number_survives_in_every_format_and_no_other_does(number: int, other: int) -> None:

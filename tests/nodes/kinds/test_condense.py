@@ -128,6 +128,7 @@ def test_the_question_that_opened_the_topic_and_the_turn_before_are_repeated() -
     assert joined(turns[2:], "And a pad.")[0] == "A wireless one. A black one. And a pad."
 
 
+@pytest.mark.slow
 @any_of(st.lists(st.text(), min_size=1, max_size=6), st.text(min_size=1), st.lists(st.booleans(), min_size=6))
 @of_hypothesis(max_examples=200, deadline=None)
 def test_no_word_gets_in_that_the_person_has_not_written(texts: list[str], text: str, follow: list[bool]) -> None:
@@ -216,6 +217,7 @@ class Denying(FakePolicy):
         return Decision(context["intent"] not in self.labels, ("rule",), "")
 
 
+@pytest.mark.slow
 async def test_in_20_000_turns_none_gains_by_an_earlier_one_what_its_own_policy_denies() -> None:
     """Whatever the router takes a turn for, alone and together with others: what it trusts the turn to be by itself is
     not allowed, nor of less risk, for what was said before."""

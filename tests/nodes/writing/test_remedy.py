@@ -59,6 +59,7 @@ async def test_no_examples_are_embedded_where_nothing_is_always_quoted_beside_th
     assert not [text for _, texts in models.embedded for text in texts if text in EXAMPLES]
 
 
+@pytest.mark.slow
 async def test_remedies_of_domains_that_chose_nothing_are_quoted() -> None:
     found = await measured("embedded:all-minilm-l6-v2", ["en"], "held")
     assert (found["trouble"], found["trouble nearest"], found["trouble instructed"]) == (15, 6, 12)

@@ -231,6 +231,7 @@ def test_another_key_is_found(make: Any, folder: Path, tmp_path: Path) -> None:
     assert caught.value.code == "SG606"
 
 
+@pytest.mark.slow
 def test_whoever_opens_a_new_log_beside_another_finds_the_whole_key(tmp_path: Path) -> None:
     def opened(number: int) -> str:
         log = AuditLog(tmp_path / f"home{number}", key=tmp_path / "audit.pem")

@@ -48,6 +48,7 @@ def test_trace_id_is_langfuses_seeded_one() -> None:
     assert trace_id("run-1") == Langfuse.create_trace_id(seed="run-1")
 
 
+@pytest.mark.slow
 async def test_one_trace_with_one_root_and_the_resume_below_it(sent: tuple[Receiver, Receiver, Store]) -> None:
     for receiver in sent[:2]:
         assert {span.trace_id for span in receiver.spans} == {trace_id("run-1")}
@@ -60,6 +61,7 @@ async def test_one_trace_with_one_root_and_the_resume_below_it(sent: tuple[Recei
         assert all(span.start_ns <= span.end_ns for span in receiver.spans)
 
 
+@pytest.mark.slow
 async def test_every_observation_carries_the_run(sent: tuple[Receiver, Receiver, Store]) -> None:
     for span in sent[0].spans:
         said = span.attributes
@@ -138,6 +140,7 @@ async def test_routing_decision(sent: tuple[Receiver, Receiver, Store]) -> None:
     assert meta(node, "intent")["label"] == "password_reset"
 
 
+@pytest.mark.slow
 async def test_branch_decision_is_named_by_its_edge(sent: tuple[Receiver, Receiver, Store]) -> None:
     branch = sent[0].named("gate→recall")
     assert branch.attributes["langfuse.observation.type"] == "event"
@@ -179,6 +182,7 @@ async def test_model_call(sent: tuple[Receiver, Receiver, Store]) -> None:
     assert sent[0].named("embeddings embedder").attributes["langfuse.observation.type"] == "embedding"
 
 
+@pytest.mark.slow
 async def test_retrieval(sent: tuple[Receiver, Receiver, Store]) -> None:
     search = sent[0].named("retrieval kb")
     assert search.attributes["langfuse.observation.type"] == "retriever"
@@ -220,6 +224,7 @@ async def test_human_verdict_and_waiting_time(sent: tuple[Receiver, Receiver, St
     assert meta(approval, "decided_by").startswith("user-")
 
 
+@pytest.mark.slow
 async def test_scores_of_every_type(sent: tuple[Receiver, Receiver, Store]) -> None:
     scores = {score["name"]: score for score in sent[0].scores}
     expected = {
@@ -239,6 +244,7 @@ async def test_scores_of_every_type(sent: tuple[Receiver, Receiver, Store]) -> N
     assert len({score["id"] for score in sent[0].scores}) == len(sent[0].scores)
 
 
+@pytest.mark.slow
 async def test_the_store_has_all_that_langfuse_was_sent(sent: tuple[Receiver, Receiver, Store]) -> None:
     langfuse, collector, store = sent
     spans = store.spans("run-1")

@@ -138,6 +138,7 @@ def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
     assert done.stdout.strip() == "Traces stay in the local store: neither Langfuse keys nor an OTLP endpoint are set."
 
 
+@pytest.mark.slow
 async def test_a_generation_links_to_its_managed_prompt(server: Receiver, tmp_path: Path) -> None:
     server.prompts["desk-answer", "staging"] = managed_prompt("text", "{{question}}")
     keys = Keys(PUBLIC, SECRET, server.url)
@@ -223,6 +224,7 @@ def test_a_server_that_is_not_well_is_said_so(server: Receiver) -> None:
     assert raised.value.code == "SG613"
 
 
+@pytest.mark.slow
 def test_keys_are_checked(server: Receiver) -> None:
     assert check_keys(Keys(PUBLIC, SECRET, server.url)) == ""
     forget_clients()

@@ -88,6 +88,7 @@ async def test_a_slow_server_does_not_delay_a_run(tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "reason"), [(401, "the keys are refused (401)"), (413, "too large for the server (413)")]
 )
@@ -119,6 +120,7 @@ async def test_a_failing_server_is_tried_again_until_it_recovers(tmp_path: Path)
         store.close()
 
 
+@pytest.mark.slow
 async def test_what_was_dropped_is_pushed_from_the_store(tmp_path: Path) -> None:
     with Receiver(status=401) as server:
         store, tracer = open_tracer(tmp_path, langfuse(server.url))
@@ -229,6 +231,7 @@ async def test_five_megabytes_are_cut_before_they_are_kept_or_sent(tmp_path: Pat
         store.close()
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_too_large_is_sent_in_pieces(tmp_path: Path) -> None:
     with Receiver(limit_bytes=12_000) as server:
         settings = TraceSettings(payload_limit=20_000)
@@ -244,6 +247,7 @@ async def test_a_batch_that_is_too_large_is_sent_in_pieces(tmp_path: Path) -> No
         store.close()
 
 
+@pytest.mark.slow
 async def test_secrets_reach_neither_the_store_nor_any_exporter(tmp_path: Path) -> None:
     secret, mail = "sk-lf-4f9d2c8e7a1b4f9d2c8e7a1b", "ann.smith@example.com"
     with Receiver() as langfuse_server, Receiver() as collector:
@@ -339,6 +343,7 @@ async def test_a_command_that_ends_waits_for_no_server_that_takes_nothing(
         store.close()
 
 
+@pytest.mark.slow
 async def test_a_command_that_ends_sends_all_that_a_server_takes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,7 @@ async def traced(file: Path) -> list[dict[str, Any]]:
     return spans
 
 
+@pytest.mark.slow
 async def test_what_a_branch_does_is_under_its_fork(own_home: Path, tmp_path: Path) -> None:
     spans = await traced(forked(tmp_path))
     by_id = {span["span_id"]: span for span in spans}
@@ -45,6 +46,7 @@ async def test_what_a_branch_does_is_under_its_fork(own_home: Path, tmp_path: Pa
     assert [item.title for item in fork.children if item.title.startswith("gather/")] == ["gather/label", "gather/look"]
 
 
+@pytest.mark.slow
 async def test_the_agent_graph_has_branches_beside_each_other(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +63,7 @@ async def test_the_agent_graph_has_branches_beside_each_other(
     assert steps == {name: PATH.index(name) + 1 - (name == "look") for name in PATH}
 
 
+@pytest.mark.slow
 async def test_the_terminal_shows_each_branch_with_what_it_did(own_home: Path, tmp_path: Path) -> None:
     spans = await traced(forked(tmp_path))
     done = CliRunner(env={"COLUMNS": "200"}).invoke(

@@ -288,6 +288,7 @@ def test_a_place_that_is_none_is_refused(own_home: Path, monkeypatch: pytest.Mon
         open_store()
 
 
+@pytest.mark.slow
 def test_changes_are_numbered_in_the_order_of_their_commits(server: str, tmp_path: Path) -> None:
     """From many machines at a time; a follower that reads meanwhile misses none."""
     where = configured()

@@ -77,11 +77,13 @@ QUESTIONS = st.lists(
 ).map(" ".join)
 
 
+@pytest.mark.slow
 @given(QUESTIONS, QUESTIONS)
 def test_it_is_symmetric(one: str, other: str) -> None:
     assert bool(difference(one, other)) == bool(difference(other, one))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_is_compared(one: str, other: str) -> None:
     assert isinstance(difference(one, other), str)
@@ -93,6 +95,7 @@ def test_two_numbers_never_ask_the_same(one: int, other: int) -> None:
     assert same == (one == other)
 
 
+@pytest.mark.slow
 @given(QUESTIONS)
 def test_one_more_negation_is_always_seen(question: str) -> None:
     assert difference(f"can i print it and {question}", f"can i not print it and {question}")

@@ -42,7 +42,7 @@ def opened(where: Path | str, clock: Clock) -> BudgetLedger:
     return ledger
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[BudgetLedger]:
     server_url = request.param == "postgres" and request.getfixturevalue("postgres")
     made = opened(server_url or tmp_path / "ledger.sqlite", clock)
@@ -259,6 +259,7 @@ def goes_through(ledger: BudgetLedger, clock: Clock, steps: list[tuple[str, int,
     ledger.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(STEPS)
 def test_whatever_is_killed_the_cap_holds_and_nothing_is_missing(tmp_path: Path, steps: list[Any]) -> None:
@@ -266,6 +267,7 @@ def test_whatever_is_killed_the_cap_holds_and_nothing_is_missing(tmp_path: Path,
     goes_through(opened(tmp_path / os.urandom(6).hex(), clock), clock, steps)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(STEPS)
 def test_whatever_is_killed_the_cap_holds_on_a_server(postgres: str, steps: list[Any]) -> None:

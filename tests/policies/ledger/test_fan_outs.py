@@ -332,7 +332,7 @@ print(json.dumps(asyncio.run(main())))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_four_processes_that_fan_out_never_pass_the_cap(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:

@@ -245,6 +245,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
@@ -255,6 +256,7 @@ def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[s
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
@@ -315,7 +317,7 @@ print(got)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """10,000 reservations for twice the money there is."""
     where = request.getfixturevalue("postgres") if kind == "postgres" else str(tmp_path / "ledger.sqlite")
@@ -353,7 +355,7 @@ time.sleep(60)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_a_killed_process_gives_its_money_back_after_the_lease(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:

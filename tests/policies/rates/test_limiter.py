@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.policies.rates.rate import MAX_WAIT_S, Rate
-from sluicegate.storage.database import Place
+from sluicegate.storage.database import Place, place
 from sluicegate.storage.postgres import server
 
 NOON = 1_795_000_000
@@ -49,9 +49,9 @@ class Bucket:
         self._tokens -= 1
 
 
-@pytest.fixture(params=["home", "server"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return server(request.getfixturevalue("postgres")) if request.param == "server" else tmp_path
+@pytest.fixture
+def where(each_place: str) -> Place:
+    return place()
 
 
 @pytest.fixture
@@ -87,6 +87,7 @@ RATES = st.builds(
 PAUSES = st.lists(st.integers(0, 90 * SECOND) | st.integers(0, 2000) | st.just(0), max_size=40)
 
 
+@pytest.mark.slow
 @given(RATES, PAUSES)
 @settings(max_examples=60, deadline=None)
 def test_people_are_let_in_as_by_a_token_bucket(rate: Rate, pauses: Sequence[int]) -> None:
@@ -105,6 +106,7 @@ def test_people_are_let_in_as_by_a_token_bucket(rate: Rate, pauses: Sequence[int
         limiter.close()
 
 
+@pytest.mark.slow
 @given(RATES, PAUSES, st.sampled_from([0.0, 1.5, 60.0, MAX_WAIT_S]))
 @settings(max_examples=60, deadline=None)
 def test_calls_wait_as_long_as_a_token_bucket_makes_them(rate: Rate, pauses: Sequence[int], patience: float) -> None:
@@ -184,6 +186,7 @@ asyncio.run(many())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_rate_exactly(postgres: str) -> None:
     RateLimiter(server(postgres)).close()
     each = [

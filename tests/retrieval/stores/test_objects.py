@@ -95,6 +95,7 @@ def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert "AWS_ENDPOINT_URL" in (caught.value.hint or "")
 
 
+@pytest.mark.slow
 def test_a_profile_signs(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, secret = (s3.environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     written = tmp_path / "credentials"

@@ -27,6 +27,7 @@ class Renamed(HashEmbedder):
         return "test:renamed"
 
 
+@pytest.mark.slow
 async def test_what_one_machine_ingests_another_one_finds(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     with pytest.raises(RetrievalError, match=r"SG401.*nothing was ingested into"):
@@ -39,6 +40,7 @@ async def test_what_one_machine_ingests_another_one_finds(site: Site) -> None:
     assert reader.models.texts == ["vpn"], "a reader embeds questions, never documents"
 
 
+@pytest.mark.slow
 async def test_a_reader_moves_to_the_next_version_and_fetches_what_is_new(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("old")
@@ -56,6 +58,7 @@ async def test_a_reader_moves_to_the_next_version_and_fetches_what_is_new(site: 
         retriever.close()
 
 
+@pytest.mark.slow
 async def test_nothing_is_published_where_nothing_changed(site: Site) -> None:
     writer = site.machine("writer")
     site.write("old")
@@ -70,6 +73,7 @@ async def test_nothing_is_published_where_nothing_changed(site: Site) -> None:
     assert (second.version, second.manifest) == (first.version, first.manifest)
 
 
+@pytest.mark.slow
 async def test_what_is_on_the_store_already_is_not_sent_again(site: Site) -> None:
     writer = site.machine("writer")
     site.write("old")
@@ -88,6 +92,7 @@ async def test_what_is_on_the_store_already_is_not_sent_again(site: Site) -> Non
     assert await site.machine("reader").found() == OLD
 
 
+@pytest.mark.slow
 async def test_of_many_documents_one_that_was_removed_leaves_the_store(site: Site) -> None:
     """LanceDB keeps removed rows of a fragment until they are a tenth of it."""
     writer, names = site.machine("writer"), [f"document{number}" for number in range(30)]
@@ -103,6 +108,7 @@ async def test_of_many_documents_one_that_was_removed_leaves_the_store(site: Sit
     assert await site.machine("reader").found() == {name: f"vpn kept {name}" for name in names}
 
 
+@pytest.mark.slow
 async def test_a_run_reads_one_version_and_the_next_run_the_next(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("old")
@@ -122,6 +128,7 @@ async def test_a_run_reads_one_version_and_the_next_run_the_next(site: Site) -> 
         retriever.close()
 
 
+@pytest.mark.slow
 async def test_while_ingests_follow_each_other_a_search_finds_one_generation(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("generation0")
@@ -151,6 +158,7 @@ async def test_while_ingests_follow_each_other_a_search_finds_one_generation(sit
     assert len([*(reader.home / "replicas").glob("*/*-*")]) <= 1 + KEEP
 
 
+@pytest.mark.slow
 async def test_an_ingest_that_was_taken_over_publishes_nothing(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("old")
@@ -169,6 +177,7 @@ async def test_an_ingest_that_was_taken_over_publishes_nothing(site: Site) -> No
     assert await reader.found() == NEW
 
 
+@pytest.mark.slow
 async def test_a_store_of_another_workflow_is_not_written_unasked(site: Site) -> None:
     site.write("old")
     await site.machine("writer").ingest()
@@ -178,6 +187,7 @@ async def test_a_store_of_another_workflow_is_not_written_unasked(site: Site) ->
     await site.machine("writer").ingest("onboarding", rebuild=True)
 
 
+@pytest.mark.slow
 async def test_what_was_removed_leaves_the_store(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("secretive")
@@ -201,6 +211,7 @@ async def _said(site: Site, word: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 async def test_what_a_killed_ingest_left_is_removed_and_what_a_later_one_adds_is_not(site: Site) -> None:
     writer = site.machine("writer")
     site.write("old")
@@ -217,6 +228,7 @@ async def test_what_a_killed_ingest_left_is_removed_and_what_a_later_one_adds_is
     assert await site.machine("reader").found() == NEW
 
 
+@pytest.mark.slow
 async def test_a_reader_whose_version_was_removed_moves_on(site: Site) -> None:
     writer, reader = site.machine("writer"), site.machine("reader")
     site.write("old")
@@ -236,6 +248,7 @@ async def test_a_reader_whose_version_was_removed_moves_on(site: Site) -> None:
         retriever.close()
 
 
+@pytest.mark.slow
 async def test_files_that_are_not_what_was_published_are_refused(site: Site) -> None:
     site.write("old")
     await site.machine("writer").ingest()
@@ -269,6 +282,7 @@ async def test_a_manifest_cannot_name_a_file_outside(site: Site) -> None:
         await site.machine("reader").found()
 
 
+@pytest.mark.slow
 async def test_while_the_store_is_away_a_warm_reader_goes_on_and_a_cold_one_refuses(tmp_path: Path) -> None:
     server = S3Server(tmp_path / "s3")
     site = Site(tmp_path / "site", f"s3://{BUCKET}")

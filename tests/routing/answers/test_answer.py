@@ -121,6 +121,7 @@ def test_too_few_or_unreadable(tmp_path: Path) -> None:
         load_answers(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_an_edited_fit_is_refused(tmp_path: Path) -> None:
     fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
     path = tmp_path / "answers" / "card.json"
@@ -133,6 +134,7 @@ def of(model: str, given: AnswerFeatures) -> AnswerFeatures:
     return replace(given, completion=replace(given.completion, model=model))
 
 
+@pytest.mark.slow
 def test_each_model_and_style_has_its_own_fit_and_none_is_borrowed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,6 +158,7 @@ def test_each_model_and_style_has_its_own_fit_and_none_is_borrowed(
     assert "sluicegate router fit WORKFLOW --task answer" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_stands_whatever_a_model_picked_is_judged_alone_and_alike_for_all_models(tmp_path: Path) -> None:
     out = tmp_path / "answers"
     own = [replace(row, model=ANY, features={**row.features, "quoted": 1.0}) for row in read_graded(graded(200, 0))]
@@ -174,6 +177,7 @@ def test_what_stands_whatever_a_model_picked_is_judged_alone_and_alike_for_all_m
     assert not load_fit(out / "m+quote").judges(("n", "quote"))
 
 
+@pytest.mark.slow
 def test_an_artifact_of_an_earlier_release_serves_its_models_in_both_styles(tmp_path: Path) -> None:
     out = tmp_path / "answers"
     card = fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=out)
@@ -187,6 +191,7 @@ def test_an_artifact_of_an_earlier_release_serves_its_models_in_both_styles(tmp_
     assert sure(of("other:9b", grounded)).threshold == NEVER
 
 
+@pytest.mark.slow
 def test_fits_that_compare_questions_by_different_embedders_are_refused(tmp_path: Path) -> None:
     for model, print_ in (("m", "2:1,0"), ("n", "2:0,1")):
         rows = [replace(row, model=model) for row in asked(200, 0)]
@@ -271,6 +276,7 @@ def test_questions_like_this_one_tell_what_the_answer_does_not(tmp_path: Path) -
     assert report["answerability"]["auroc"] == pytest.approx(card["answerability"]["auroc"], abs=0.01)
 
 
+@pytest.mark.slow
 def test_without_rows_that_tell_whether_a_document_has_it_answerability_is_the_confidence(tmp_path: Path) -> None:
     told = {"target": LOOSE, "digests": {}, "out": tmp_path / "answers", "embedder": EMBEDDER}
     card = fit_answers(asked(300, 0, told=False), asked(300, 1, told=False), **told)

@@ -51,10 +51,12 @@ def fitted(folder: Path, monkeypatch: pytest.MonkeyPatch, **examples: str) -> li
 FILES = {"train": "train.jsonl", "calibration": "calibration.jsonl"}
 
 
+@pytest.mark.slow
 def test_the_rows_that_calibrate_the_router_prove_answers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fitted(tmp_path, monkeypatch, **FILES) == ["train.jsonl", "calibration.jsonl"]
 
 
+@pytest.mark.slow
 def test_rows_of_their_own_prove_answers_where_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fitted(tmp_path, monkeypatch, **FILES, answers="later.jsonl") == ["train.jsonl", "later.jsonl"]
 

@@ -9,6 +9,7 @@ ENGLISH = "My laptop does not start since the update this morning."
 ALIKE = {"wording": 0.9, "meaning": 0.5}
 
 
+@pytest.mark.slow
 def test_the_share_of_requests_like_the_calibration_rows_that_fail_is_bounded() -> None:
     random = np.random.default_rng(5)
     draws, over = 200, 0

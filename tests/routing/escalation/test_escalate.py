@@ -51,6 +51,7 @@ def no_embedder(_embedder: dict[str, Any]) -> EmbedNow:
     raise AssertionError("this artifact needs no embedder")
 
 
+@pytest.mark.slow
 async def test_a_fit_finds_what_is_hard(tmp_path: Path) -> None:
     fitted = await fit_escalation(made(300, 0), embed=None, embedder=None)
     digest = write_escalation(tmp_path / "router", fitted)
@@ -66,6 +67,7 @@ async def test_a_fit_finds_what_is_hard(tmp_path: Path) -> None:
     assert word.weight > 0
 
 
+@pytest.mark.slow
 async def test_the_probability_is_calibrated_on_rows_that_the_fit_did_not_see(tmp_path: Path) -> None:
     """Four in five hard prompts need the large model, and one in five of the others, less where it fails too."""
     write_escalation(tmp_path / "router", await fit_escalation(made(600, 0), embed=None, embedder=None))
@@ -75,6 +77,7 @@ async def test_the_probability_is_calibrated_on_rows_that_the_fit_did_not_see(tm
     assert await router.score("name the capital number 3") == pytest.approx(0.2 * 0.95, abs=0.1)
 
 
+@pytest.mark.slow
 async def test_another_target_needs_no_new_fit(tmp_path: Path) -> None:
     card = (await fit_escalation(made(400, 0), embed=None, embedder=None)).card
     by_quality = [threshold_for(card, EscalationTarget(recover=share)) for share in (0.5, 0.8, 0.95)]
@@ -94,6 +97,7 @@ def test_a_target_is_a_quality_or_a_cost() -> None:
             EscalationTarget(**wrong)
 
 
+@pytest.mark.slow
 async def test_a_router_with_an_escalation_says_both(tmp_path: Path) -> None:
     digest = write_escalation(tmp_path / "router", await fit_escalation(made(300, 0), embed=None, embedder=None))
     escalation = load_escalation(tmp_path / "router", embed_like=no_embedder, target=EscalationTarget(share=0.4))
@@ -104,6 +108,7 @@ async def test_a_router_with_an_escalation_says_both(tmp_path: Path) -> None:
     assert found.escalation.needs_large >= found.escalation.threshold == escalation.threshold
 
 
+@pytest.mark.slow
 async def test_similarities_are_what_an_embedding_tells(tmp_path: Path) -> None:
     async def embed(texts: list[str], told: Callable[[int, int], None]) -> np.ndarray:
         told(1, 1)
@@ -125,6 +130,7 @@ async def test_similarities_are_what_an_embedding_tells(tmp_path: Path) -> None:
     assert await router.score("prove it") > await router.score("capital")
 
 
+@pytest.mark.slow
 async def test_an_artifact_of_another_task_or_an_edited_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"SG310 .*--task escalate"):
         load_escalation(tmp_path / "absent", embed_like=no_embedder)

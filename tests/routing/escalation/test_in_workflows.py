@@ -77,6 +77,7 @@ def router_of(workflow: Path, classify: Any, target: str = "") -> Any:
     return opened, router
 
 
+@pytest.mark.slow
 async def test_a_request_that_needs_the_large_model_takes_its_branch(workflow: Path, fitted: dict[str, Any]) -> None:
     assert fitted["artifact"] == str(workflow.parent / "routers" / "escalate")
 
@@ -102,6 +103,7 @@ async def test_a_request_that_needs_the_large_model_takes_its_branch(workflow: P
     store.close()
 
 
+@pytest.mark.slow
 async def test_the_target_of_the_workflow_sets_the_threshold(workflow: Path, fitted: dict[str, Any]) -> None:
     del fitted
     thresholds: list[float] = []
@@ -117,6 +119,7 @@ async def test_the_target_of_the_workflow_sets_the_threshold(workflow: Path, fit
     assert len(digests) == 4, "another target is another version"
 
 
+@pytest.mark.slow
 def test_an_artifact_is_named_fitted_and_covered_by_the_digest(workflow: Path) -> None:
     missing = load(workflow)
     (warning,) = missing.warnings
@@ -132,6 +135,7 @@ def test_an_artifact_is_named_fitted_and_covered_by_the_digest(workflow: Path) -
     assert [(line.what, line.state) for line in _router_lines(fitted, "")] == [("router", "ok"), ("escalation", "ok")]
 
 
+@pytest.mark.slow
 async def test_another_embedder_than_the_fitted_one_is_refused(workflow: Path, fitted: dict[str, Any]) -> None:
     """The workflow asks its own embedder, and says which vectors it needs."""
     del fitted
@@ -211,6 +215,7 @@ def test_runs_without_an_escalation_have_no_such_drift(workflow: Path) -> None:
     assert told("drift", workflow)["needs_large_psi"] is None
 
 
+@pytest.mark.slow
 def test_a_refit_learns_from_what_people_say_of_runs(workflow: Path, tmp_path: Path) -> None:
     fitted = fit(workflow)
     with pytest.raises(InsufficientDataError, match="no usable verdicts"):
@@ -231,6 +236,7 @@ def test_a_refit_learns_from_what_people_say_of_runs(workflow: Path, tmp_path: P
     assert "Contributing features" in said("explain", HARD, "--router", tmp_path / "proposed")
 
 
+@pytest.mark.slow
 def test_a_proposal_does_not_replace_what_serves_and_a_fit_needs_its_logs(workflow: Path, tmp_path: Path) -> None:
     fit(workflow)
     with pytest.raises(AssertionError, match="is the artifact in use"):
@@ -240,6 +246,7 @@ def test_a_proposal_does_not_replace_what_serves_and_a_fit_needs_its_logs(workfl
         said("fit", workflow, "--task", "escalate")
 
 
+@pytest.mark.slow
 def test_the_helpdesk_with_an_escalation_is_proved_and_says_how_to_fit_it() -> None:
     example = load(ROOT / "configs" / "helpdesk" / "escalation.yaml")
     assert [problem.code for problem in example.warnings] == ["SG310"]

@@ -30,6 +30,7 @@ async def test_a_lexical_head_learns(lexical: Artifact) -> None:
     assert found["latency_ms_p50"] <= found["latency_ms_p95"]
 
 
+@pytest.mark.slow
 async def test_a_joined_head_uses_the_embedding(joined: Artifact) -> None:
     found = await report_intents(FittedRouter(joined, embed=embed_secret_now), secret_rows(200, 3))
     assert found["accuracy"] > 0.97
@@ -95,6 +96,7 @@ async def test_an_edited_artifact_is_refused(lexical: Artifact, tmp_path: Path, 
     assert change in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_what_is_no_artifact_of_ours(lexical: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="SG310"):
         read_artifact(tmp_path / "nowhere")
@@ -109,6 +111,7 @@ async def test_what_is_no_artifact_of_ours(lexical: Artifact, tmp_path: Path) ->
         read_artifact(tmp_path / "lexical")
 
 
+@pytest.mark.slow
 async def test_a_fit_replaces_nothing_but_an_artifact(lexical: Artifact, tmp_path: Path) -> None:
     check_place(tmp_path / "lexical")
     check_place(tmp_path / "new")
@@ -123,6 +126,7 @@ async def test_a_fit_replaces_nothing_but_an_artifact(lexical: Artifact, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lexical", "papers", "work"]
 
 
+@pytest.mark.slow
 async def test_labels_the_workflow_does_not_have(lexical: Artifact) -> None:
     check_fits(lexical.card, intents={"password", "printer", "network", "oos", "more"}, where="desk")
     with pytest.raises(ModelError, match="SG312 the router artifact predicts oos, printer, which desk does not have"):
@@ -141,6 +145,7 @@ async def test_another_embedder_is_refused(joined: Artifact) -> None:
         await FittedRouter(joined, embed=larger).classify("hello")
 
 
+@pytest.mark.slow
 async def test_rows_with_labels_the_router_does_not_know(lexical: Artifact) -> None:
     with pytest.raises(ModelError, match=r"SG312.*lunch"):
         await report_intents(FittedRouter(lexical), Labelled(["soup"], ["lunch"], {}))
@@ -194,6 +199,7 @@ def test_a_looser_target_holds_no_fewer_rows_apart() -> None:
     assert sizes[2:] == [sizes[2]] * 4, "from 10 % on"
 
 
+@pytest.mark.slow
 async def test_an_empty_or_strange_text_is_still_decided(lexical: Artifact) -> None:
     router = FittedRouter(lexical)
     for text in ["", "   ", "🦆", "\x00", "x" * 100_000]:

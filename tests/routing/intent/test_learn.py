@@ -93,6 +93,7 @@ async def test_compare_shows_what_would_change(lexical: Artifact, tmp_path: Path
     assert (same["changed"], same["p_value"]) == (0, 1.0)
 
 
+@pytest.mark.slow
 async def test_requests_that_would_take_another_branch_are_named(lexical: Artifact) -> None:
     old, strict = FittedRouter(lexical, threshold=0.0), FittedRouter(lexical, threshold=1.1)
     found = await would_change(old, strict, ["printer is jammed", "reset my password"])

@@ -71,6 +71,7 @@ async def test_slm_router() -> None:
     assert (await router.classify("other things")).out_of_scope
 
 
+@pytest.mark.slow
 async def test_the_cascade_asks_only_where_the_head_is_unsure(lexical: Artifact) -> None:
     model = Letters({})
     decoder = LabelDecoder(model, "slm")
@@ -88,6 +89,7 @@ async def test_the_cascade_asks_only_where_the_head_is_unsure(lexical: Artifact)
     assert sum(s["confidence"] for s in second.alternatives) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
     router = CascadeRouter(
         FittedRouter(lexical, threshold=1.1),
@@ -102,6 +104,7 @@ async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
         assert by[:end].count("cascade") <= 0.1 * end + 1
 
 
+@pytest.mark.slow
 async def test_a_silent_small_model_leaves_the_head_alone(lexical: Artifact) -> None:
     head = FittedRouter(lexical, threshold=1.1)
     router = CascadeRouter(head, LabelDecoder(Letters({}, fails=True), "slm"), share=1.0, shortlist=2, admitted=trusted)
@@ -109,6 +112,7 @@ async def test_a_silent_small_model_leaves_the_head_alone(lexical: Artifact) -> 
     assert (await router.classify("printer is jammed"), first.unlike) == (first, "")
 
 
+@pytest.mark.slow
 async def test_the_small_model_is_not_asked_of_what_it_could_not_bring_over_the_threshold(lexical: Artifact) -> None:
     model = Letters({})
     head = FittedRouter(lexical)
@@ -122,6 +126,7 @@ async def test_the_small_model_is_not_asked_of_what_it_could_not_bring_over_the_
     assert model.asked == []
 
 
+@pytest.mark.slow
 async def test_a_model_that_failed_its_probe_judges_nothing(
     lexical: Artifact, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,12 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sluicegate.learning.threshold import NEVER
 from sluicegate.routing.data import Labelled
 from sluicegate.routing.intent.artifact import Artifact
 from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.monitoring.report import report_intents
 from tests.support.made_rows import embed_secret_now, fitted_at
+
+pytestmark = pytest.mark.slow
 
 GERMAN = "Mein Drucker druckt nicht mehr und ich weiß nicht, warum das so ist."
 

@@ -36,6 +36,7 @@ def parts(rows: int, rng: np.random.Generator) -> tuple[Outcomes, Outcomes]:
     return outcomes(drawn(rows // ORDER, rng)), outcomes(drawn(rows - rows // ORDER, rng))
 
 
+@pytest.mark.slow
 def test_what_was_promised_is_broken_no_more_often_than_said() -> None:
     """A quarter of the 400 redraws of `benchmarks/joint.py`."""
     from scipy import stats
@@ -88,6 +89,7 @@ def test_too_few_rows_are_refused_with_how_many_which_bound_needs() -> None:
     assert stated["30%"] < stated["20%"]
 
 
+@pytest.mark.slow
 def test_the_rows_that_a_refusal_names_are_about_enough() -> None:
     rng = np.random.default_rng(4)
     needed = rows_wanted(outcomes(drawn(5_000, rng)), ERROR, CONFIDENCE)

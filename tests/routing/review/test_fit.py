@@ -66,6 +66,7 @@ def reviewer(folder: Path) -> HeadReviewer:
     return HeadReviewer(folder / "reviewer", lambda _: embed_now)
 
 
+@pytest.mark.slow
 async def test_one_bad_sentence_counts_in_a_draft_of_any_length(tmp_path: Path) -> None:
     card = await fit(tmp_path, pairs(60), pairs(40, 100))
     judge, long = reviewer(tmp_path), [PARCELS.format(number) for number in range(900, 909)]
@@ -76,6 +77,7 @@ async def test_one_bad_sentence_counts_in_a_draft_of_any_length(tmp_path: Path) 
     assert card["metrics"]["auroc"] > 0.95 > card["baselines"]["length"]
 
 
+@pytest.mark.slow
 async def test_what_people_left_in_an_edit_is_not_to_blame(tmp_path: Path) -> None:
     """Sentences on lamps are in rejected drafts only; an edit that leaves them shows that they were not the fault."""
     bad = [f"{LAMPS.format(at)} {LEAKS.format(at)}" for at in range(60)]
@@ -89,6 +91,7 @@ async def test_what_people_left_in_an_edit_is_not_to_blame(tmp_path: Path) -> No
     assert chances[0] < 0.5 < chances[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 60])
 def test_the_bound_holds_over_the_draw_of_the_drafts(count: int) -> None:
     """Scores of improper drafts are uniform here, so a share of 1 - threshold of them passes."""
@@ -121,6 +124,7 @@ async def test_too_little_is_refused(tmp_path: Path, train: list[Row], message: 
         await fit(tmp_path, train, pairs(40, 100))
 
 
+@pytest.mark.slow
 def test_the_command_fits_with_the_embedded_encoder_and_says_what_it_proved(tmp_path: Path) -> None:
     for name, rows in (("train", pairs(32)), ("apart", pairs(12, 100))):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -138,6 +142,7 @@ def test_the_command_fits_with_the_embedded_encoder_and_says_what_it_proved(tmp_
     assert found["baselines"]["length"] < found["metrics"]["auroc"]
 
 
+@pytest.mark.slow
 def test_doctor_says_what_the_reviewer_of_a_workflow_promises(tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "configs" / "patterns" / "5-two-pass-check", tmp_path / "pattern")
 

@@ -19,6 +19,8 @@ from tests.serving.execution.conftest import Carriers, calls
 from tests.support import flows, stand
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.slow
+
 ANN = principal("ann", ["employee"])
 FULL = "cannot write the audit log: No space left on device"
 
@@ -56,7 +58,6 @@ async def status_of(service: Service, run: str, wanted: str) -> str:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.slow
 async def test_another_machine_goes_on(worker: Carriers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     worker("other")
     with full(monkeypatch, "carry"):

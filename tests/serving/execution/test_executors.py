@@ -11,18 +11,15 @@ from sluicegate.errors import NodeFailedError, NotWaitingError, RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
 from sluicegate.serving.limits import Busy
-from sluicegate.storage.postgres import URL
 from tests.support import flows, stand
 from tests.support.waiting import soon
 
 ANN, LEAD = principal("ann", ["employee"]), principal("lea", ["helpdesk-lead"])
 
 
-@pytest.fixture(params=["home", "server"], autouse=True)
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "server":
-        monkeypatch.setenv(URL, request.getfixturevalue("postgres"))
-    return request.param
+@pytest.fixture(autouse=True)
+def place(each_place: str) -> str:
+    return each_place
 
 
 @pytest.fixture
@@ -60,6 +57,7 @@ async def test_a_decision_is_carried_and_one_that_may_not_be_made_promises_nothi
         await desk.decide(waits.run, "approve", LEAD)
 
 
+@pytest.mark.slow
 async def test_what_failed_is_told_and_goes_on_when_it_is_sent_again(place: str) -> None:
     async with stand.service(open_version=stand.broken) as service:
         with pytest.raises(NodeFailedError, match="the words of ann"):
@@ -85,6 +83,7 @@ async def test_what_a_closing_service_cuts_short_the_next_one_ends(place: str) -
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_what_nobody_decides_on_is_refused_at_its_deadline(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     soon_late = HumanInterrupt(approvers="role:helpdesk-lead", timeout=1.0)
     monkeypatch.setitem(flows.SETTINGS, "approve", soon_late)

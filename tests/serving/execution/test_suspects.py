@@ -13,7 +13,6 @@ from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.serving.execution.suspects import Solitude, Suspects
 from sluicegate.serving.service import run_id
 from sluicegate.storage.database import place as where
-from sluicegate.storage.postgres import URL
 from tests.serving.execution.conftest import Carriers
 from tests.support import stand
 from tests.support.waiting import soon
@@ -22,12 +21,9 @@ ANN = principal("ann", ["employee"])
 POISON, INNOCENT = "poison", [f"hold number {number}" for number in range(3)]
 
 
-@pytest.fixture(params=["home", "server"])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home"))
-    if request.param == "server":
-        monkeypatch.setenv(URL, request.getfixturevalue("postgres"))
-    return request.param
+@pytest.fixture
+def place(each_place: str) -> str:
+    return each_place
 
 
 @pytest.mark.slow

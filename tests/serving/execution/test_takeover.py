@@ -21,6 +21,8 @@ from sluicegate.storage.schemas import LEFT_RUNS, RECOVERED
 from tests.support import stand
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.slow
+
 ANN = principal("ann", ["employee"])
 WRITTEN = Path(__file__).parents[2] / "storage" / "v010" / "server.sql"
 
@@ -102,7 +104,6 @@ async def test_what_old_servers_left_is_carried_once_by_whoever_comes_first(old:
     assert _rows(old) == [("by-hand", "cli"), ("cut-short", "api")]
 
 
-@pytest.mark.slow
 async def test_one_that_ends_while_it_takes_over_leaves_all_to_the_next_which_finds_what_is_promised(
     old: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +146,6 @@ async def test_an_old_process_is_refused_and_one_that_runs_is_told_why(old: Serv
     assert "Upgrade sluicegate" in (told.value.hint or "")
 
 
-@pytest.mark.slow
 async def test_a_person_is_erased_from_what_was_left(old: Server) -> None:
     await _left(old)
     assert (await erase(ANN["id"], by="dpo")).removed["accepted requests"] == 2

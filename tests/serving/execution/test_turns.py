@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def test_who_waits_is_served_by_when_it_is_due(many: int, steps: list[tuple[str,
     asyncio.run(lived())
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(waits=PRIORITIES, others=PRIORITIES, every=st.floats(1, 100))
 def test_nothing_waits_for_ever_however_many_come(waits: Priority, others: Priority, every: float) -> None:

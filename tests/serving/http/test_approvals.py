@@ -21,6 +21,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Cl
         yield client
 
 
+@pytest.mark.slow
 def test_an_edit_changes_what_the_tool_is_called_with(client: httpx.Client) -> None:
     run = client.post("/v1/runs", json={"text": REQUEST}).json()["run"]
     address = f"/v1/approvals/{run}"

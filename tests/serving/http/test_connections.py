@@ -130,6 +130,7 @@ def silent(given: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_half_sent_heads_keep_nobody_out_and_the_oldest_go_first(begun: Begun) -> None:
     slow = begun(HALF, 40)
     for _ in range(3):
@@ -159,6 +160,7 @@ def test_unfinished_bodies_go_after_unfinished_heads(begun: Begun, monkeypatch: 
     assert status(young[-1]) == 200
 
 
+@pytest.mark.slow
 def test_where_all_are_at_work_requests_are_turned_away_and_probes_answered(begun: Begun) -> None:
     body = b'{"text": "hold", "stream": true}'
     request = UPLOAD % len(body) + body

@@ -10,10 +10,11 @@ from playwright.async_api import Browser
 from tests.support.browser import opened
 from tests.support.stand import served
 
+pytestmark = pytest.mark.slow
+
 FILES = files("sluicegate.serving.http.swagger") / "files"
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_lists_every_operation_and_sends_a_request(browser: Browser) -> None:
     with served() as client:

@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from sluicegate.graphs.runtime.factory import open_workflow
 from tests.support import stand
 from tests.support.forked import PATH, forked
 from tests.support.helpdesk import HELPDESK, fakes
+
+pytestmark = pytest.mark.slow
 
 LISTED = """\
 extends: {base}

@@ -62,6 +62,7 @@ def ended(client: httpx.Client, run: str) -> str:
     return status()
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_and_found_again(client: httpx.Client) -> None:
     response = client.post("/v1/runs", json={"text": "How do I reset it?"})
     said = response.json()
@@ -80,6 +81,7 @@ def test_a_request_is_answered_and_found_again(client: httpx.Client) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_retries_of_an_id_are_one_run_and_the_id_is_its_owners(client: httpx.Client) -> None:
     body = {"text": "wait 0.1", "request_id": "r-1"}
     with ThreadPoolExecutor(5) as pool:
@@ -91,6 +93,7 @@ def test_retries_of_an_id_are_one_run_and_the_id_is_its_owners(client: httpx.Cli
     assert client.post("/v1/runs", json=body, headers=BEN).json()["run"] not in runs
 
 
+@pytest.mark.slow
 def test_what_waits_is_put_to_who_may_decide(client: httpx.Client) -> None:
     response = client.post("/v1/runs", json={"text": "access please"})
     said = response.json()
@@ -116,6 +119,7 @@ def test_what_waits_is_put_to_who_may_decide(client: httpx.Client) -> None:
     assert client.get(f"/v1/runs/{said['run']}").json()["status"] == "refused"
 
 
+@pytest.mark.slow
 def test_what_waits_is_listed_page_by_page(client: httpx.Client) -> None:
     runs = [
         client.post("/v1/runs", json={"text": f"access {number}"}, headers={"x-user": f"user-{number}"}).json()["run"]
@@ -132,6 +136,7 @@ def test_what_waits_is_listed_page_by_page(client: httpx.Client) -> None:
         problem(client.get("/v1/approvals", params=wrong, headers=LEAD), 422, "SG622")
 
 
+@pytest.mark.slow
 def test_nobody_sees_what_is_not_theirs(client: httpx.Client) -> None:
     run = client.post("/v1/runs", json={"text": "How?"}).json()["run"]
     for address in (f"/v1/runs/{run}", f"/v1/runs/{run}/trail"):
@@ -185,6 +190,7 @@ def test_progress_comes_as_events_and_ends_with_the_result(client: httpx.Client)
     problem(response, 422, "SG601")
 
 
+@pytest.mark.slow
 def test_what_has_passed_its_checks_comes_as_text_before_the_result() -> None:
     with (
         served(stand.service(PATTERN, open_version=summarising)) as client,
@@ -200,6 +206,7 @@ def test_what_has_passed_its_checks_comes_as_text_before_the_result() -> None:
     assert following == ["shorten", "check", "respond"], "sent while it was being written"
 
 
+@pytest.mark.slow
 def test_a_caller_that_hangs_up_leaves_a_run_that_goes_on(client: httpx.Client) -> None:
     body = {"text": "hold", "request_id": "hung-up"}
     with pytest.raises(httpx.ReadTimeout):
@@ -213,6 +220,7 @@ def test_a_caller_that_hangs_up_leaves_a_run_that_goes_on(client: httpx.Client) 
         assert ended(client, run) == "answered"
 
 
+@pytest.mark.slow
 def test_what_takes_long_is_said_to_go_on() -> None:
     with served(stand.service(limits=Limits(timeout_s=0.2))) as client:
         response = client.post("/v1/runs", json={"text": "hold"})
@@ -223,6 +231,7 @@ def test_what_takes_long_is_said_to_go_on() -> None:
         assert ended(client, address.rsplit("/", 1)[1]) == "answered"
 
 
+@pytest.mark.slow
 def test_too_many_are_turned_away_with_a_time_to_come_back() -> None:
     with served(stand.service(limits=Limits(running=1, waiting=1, per_principal=1))) as client:
         took: list[int] = []
@@ -251,6 +260,7 @@ def test_too_many_are_turned_away_with_a_time_to_come_back() -> None:
         assert took == [200, 200]
 
 
+@pytest.mark.slow
 def test_bodies_that_do_not_fit() -> None:
     with served(stand.service(limits=Limits(body_bytes=2000))) as client:
         problem(client.post("/v1/runs", json={"text": "x" * 3000}), 413, "SG622")
@@ -274,6 +284,7 @@ def test_bodies_that_do_not_fit() -> None:
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
 
+@pytest.mark.slow
 def test_what_fails_inside_is_told_by_its_code_and_not_its_words() -> None:
     service = stand.service()
     with served(service) as client:
@@ -290,6 +301,7 @@ def test_what_fails_inside_is_told_by_its_code_and_not_its_words() -> None:
         assert client.post("/v1/runs", json={"text": "How?", "request_id": "f"}).json()["status"] == "answered"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["SG625", "SG690"])
 def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
     code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +327,7 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
     assert response.json()["error"]["sluicegate"]["code"] == code
 
 
+@pytest.mark.slow
 def test_every_operation_says_that_it_may_be_away(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     signed_in = [each for path in paths.values() for each in path.values() if "security" in each]
@@ -322,6 +335,7 @@ def test_every_operation_says_that_it_may_be_away(client: httpx.Client) -> None:
     assert [each["operationId"] for each in signed_in if "503" not in each["responses"]] == []
 
 
+@pytest.mark.slow
 def test_no_words_of_anybody_in_the_logs(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "sluicegate")
     client.post("/v1/runs", json={"text": "Xylophone, how?"})
@@ -343,6 +357,7 @@ def test_no_words_of_anybody_in_the_logs(client: httpx.Client, caplog: pytest.Lo
     assert "Xylophone" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_kill_switch_works_at_once(client: httpx.Client) -> None:
     assert client.post("/v1/runs", json={"text": "How?"}).json()["status"] == "answered"
     switch = KillSwitch()
@@ -355,6 +370,7 @@ def test_the_kill_switch_works_at_once(client: httpx.Client) -> None:
     assert client.post("/v1/runs", json={"text": "How?"}).json()["status"] == "answered"
 
 
+@pytest.mark.slow
 def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"] == "3.1.0"
@@ -396,6 +412,7 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     fits(client.post("/v1/responses", json={**call, "input": "How?", "messages": None}), "/v1/responses", "post")
 
 
+@pytest.mark.slow
 def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -> None:
     with Receiver(status=500) as langfuse:
         sender = LangfuseSender(Keys(PUBLIC, SECRET, langfuse.url))
@@ -418,6 +435,7 @@ def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -
             assert langfuse.spans
 
 
+@pytest.mark.slow
 async def test_readiness_says_how_far_it_is_with_the_store_of_an_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +472,7 @@ def denied(_path: Path) -> bytes:
 # --- who calls ---
 
 
+@pytest.mark.slow
 def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
     file = TokenFile(tmp_path / "tokens.json")
     ann = file.add("ann", Named(id="ann", roles=["employee"]))
@@ -483,6 +502,7 @@ def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
         problem(client.get(f"/v1/runs/{run}", headers=mine), 401, "SG619")
 
 
+@pytest.mark.slow
 def test_everybody_may_be_one_person_on_ones_own_machine() -> None:
     with served(callers=FixedCaller(principal("ann", ["employee"]))) as client:
         assert client.post("/v1/runs", json={"text": "How?"}, headers={"x-user": ""}).status_code == 200
@@ -502,6 +522,7 @@ def test_everybody_may_be_one_person_on_ones_own_machine() -> None:
                 problem(client.get(path, headers={"host": host}), 421, "SG622")
 
 
+@pytest.mark.slow
 def test_a_request_may_bring_a_table(client: httpx.Client) -> None:
     table = {"positions.csv": "what;room\nBeamer;1.12\n"}
     body = {"text": "Order these", "request_id": "r-1", "attachments": table}

@@ -47,6 +47,7 @@ def asked(client: httpx.Client, text: str, **more: Any) -> Mapping[str, Any]:
     return client.post("/v1/runs", json={"text": text, **more}).json()
 
 
+@pytest.mark.slow
 def test_runs_nodes_calls_tokens_and_verdicts_are_counted() -> None:
     with served(observed()) as client:
         for number in range(3):
@@ -67,6 +68,7 @@ def test_runs_nodes_calls_tokens_and_verdicts_are_counted() -> None:
     assert value(text, "sluicegate_serving", workflow=NAME) == 1
 
 
+@pytest.mark.slow
 def test_every_metric_is_on_the_page_with_its_labels() -> None:
     with served(observed(guards=FakeGuards(failing={"grounded": "escalate"}))) as client:
         asked(client, "How do I reset it?")
@@ -74,6 +76,7 @@ def test_every_metric_is_on_the_page_with_its_labels() -> None:
     all_documented(text)
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_is_counted_when_it_waits_and_when_it_is_decided() -> None:
     with served() as client:
         run = asked(client, "access to the share")["run"]
@@ -86,6 +89,7 @@ def test_a_run_that_waits_is_counted_when_it_waits_and_when_it_is_decided() -> N
     assert value(ended, "sluicegate_runs_total", status="answered", path="human") == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_beginning_was_lost_in_a_crash_is_counted_when_it_ends() -> None:
     with served() as client:
         run = asked(client, "access to the share")["run"]
@@ -107,6 +111,7 @@ def test_only_who_may_see_every_run_may_scrape() -> None:
     assert nobody.status_code == 401
 
 
+@pytest.mark.slow
 def test_no_label_names_a_person_or_has_words_of_a_request() -> None:
     with served() as client:
         asked(client, "Where is the zebra of Zacharias?", session="zanzibar")
@@ -140,6 +145,7 @@ async def spend(budget: BudgetConfig, usd: float) -> None:
         await ledger.settle(made, usd=usd, tokens=1)
 
 
+@pytest.mark.slow
 def test_traces_that_nobody_takes_are_counted() -> None:
     with Receiver() as receiver:
         receiver.status = 500
@@ -152,6 +158,7 @@ def test_traces_that_nobody_takes_are_counted() -> None:
             assert receiver.url.partition("//")[2] not in scraped(client)
 
 
+@pytest.mark.slow
 def test_a_version_that_is_opened_later_is_counted_too() -> None:
     given = stand.service()
     counted: list[str] = []
@@ -164,6 +171,7 @@ def test_a_version_that_is_opened_later_is_counted_too() -> None:
     assert counted == [other.workflow.digest]
 
 
+@pytest.mark.slow
 def test_findings_of_guards_are_counted_by_what_was_done() -> None:
     with served(observed(guards=FakeGuards(failing={"grounded": "escalate"}))) as client:
         asked(client, "How do I reset it?")
@@ -173,6 +181,7 @@ def test_findings_of_guards_are_counted_by_what_was_done() -> None:
     )
 
 
+@pytest.mark.slow
 def test_calls_for_which_a_budget_has_no_room_are_counted() -> None:
     with served(observed(ledger=FakeLedger(Refusal("SG501", "per_day_usd")))) as client:
         asked(client, "How do I reset it?")
@@ -180,6 +189,7 @@ def test_calls_for_which_a_budget_has_no_room_are_counted() -> None:
     assert value(text, "sluicegate_budget_refusals_total", code="SG501") >= 1
 
 
+@pytest.mark.slow
 def test_a_collector_is_sent_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{collector.url}/v1/metrics")

@@ -14,6 +14,8 @@ from tests.support.openai_clients import conversational, sdk
 from tests.support.scraping import scraped, value
 from tests.support.stand import written
 
+pytestmark = pytest.mark.slow
+
 LEAD = {"x-user": "lea", "x-roles": "helpdesk-lead"}
 BEN = {"x-user": "ben"}
 

@@ -13,6 +13,7 @@ from tests.support.stand import GATEWAY
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 def test_a_server_tells_of_what_waits_and_counts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = stand.service()
     with Hooks() as hooks:

@@ -74,6 +74,7 @@ def log() -> list[dict[str, Any]]:
     return [json.loads(line) for line in segment.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 async def test_a_link_shows_the_evidence_and_decides_once(desk: Service) -> None:
     run = await asked(desk)
     token = await made(desk, run)
@@ -88,6 +89,7 @@ async def test_a_link_shows_the_evidence_and_decides_once(desk: Service) -> None
     await refused(desk, token, "SG650", "^This link was used already, to approve.$")
 
 
+@pytest.mark.slow
 async def test_a_link_decides_with_an_edit(desk: Service) -> None:
     token = await made(desk, await asked(desk))
     accepted = await desk.links.decide(token, "edit", arguments={"details": "Ask for Bob."})
@@ -96,6 +98,7 @@ async def test_a_link_decides_with_an_edit(desk: Service) -> None:
     assert outcome.edited["after"] == {**TICKET, "details": "Ask for Bob."}
 
 
+@pytest.mark.slow
 async def test_of_two_clicks_at_a_time_one_decides(desk: Service) -> None:
     run = await asked(desk)
     token = await made(desk, run)
@@ -106,6 +109,7 @@ async def test_of_two_clicks_at_a_time_one_decides(desk: Service) -> None:
     assert decisions() == [run]
 
 
+@pytest.mark.slow
 async def test_what_is_no_link_of_this_home_does_nothing(
     desk: Service, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +165,7 @@ def clock(desk: Service, monkeypatch: pytest.MonkeyPatch, *, hours: float) -> No
     monkeypatch.setattr(runner, "services", later)
 
 
+@pytest.mark.slow
 async def test_a_link_is_for_what_was_shown_when_it_was_made(desk: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     run = await asked(desk)
     token, later = await made(desk, run), await made(desk, run)
@@ -220,6 +225,7 @@ async def test_a_revoked_link_does_nothing(desk: Service) -> None:
         revoke_link("0123", by="ops")
 
 
+@pytest.mark.slow
 async def test_a_rotated_key_verifies_until_the_next_rotation(desk: Service) -> None:
     token = await made(desk, await asked(desk))
     rotate_link_keys(by="ops")
@@ -245,6 +251,7 @@ async def test_keys_that_others_may_read_sign_nothing(desk: Service) -> None:
         await desk.links.open(token)
 
 
+@pytest.mark.slow
 async def test_who_made_a_link_for_whom_and_who_used_it_is_in_the_audit_log(desk: Service) -> None:
     run = await asked(desk)
     token = await made(desk, run)
@@ -262,6 +269,7 @@ async def test_who_made_a_link_for_whom_and_who_used_it_is_in_the_audit_log(desk
     assert not verify(home() / "audit").tampered
 
 
+@pytest.mark.slow
 async def test_the_token_is_nowhere_in_the_home(desk: Service) -> None:
     token = await made(desk, await asked(desk))
     await desk.links.open(token)
@@ -281,6 +289,7 @@ async def test_the_same_id_is_the_same_link(desk: Service) -> None:
     assert len([one for one in log() if one["event"] == "approval.link.made"]) == 1
 
 
+@pytest.mark.slow
 async def test_links_on_a_server(tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
     file = ticket_desk(tmp_path / "desk", monkeypatch, extracted=TICKET)

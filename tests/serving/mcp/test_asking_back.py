@@ -14,6 +14,8 @@ from tests.support import stand
 from tests.support.asking import QUESTION, VAGUE, asking_desk
 from tests.support.mcp_clients import over_http, words
 
+pytestmark = pytest.mark.slow
+
 BEN = {"x-user": "ben", "x-roles": "employee"}
 ANSWER = "the laptop"
 

@@ -53,6 +53,7 @@ async def failed(client: Client, tool: str, **arguments: Any) -> str:
     return words(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_workflow_is_a_tool_whose_answer_fits_its_schema(server: httpx.Client, mode: Any) -> None:
     async with over_http(server, mode=mode) as client:
@@ -80,6 +81,7 @@ async def test_a_workflow_is_a_tool_whose_answer_fits_its_schema(server: httpx.C
     assert [each.text for each in source.contents] == ["Reset it in the portal."]
 
 
+@pytest.mark.slow
 async def test_what_waits_is_decided_by_who_may(server: httpx.Client) -> None:
     async with over_http(server) as ann, over_http(server, LEA) as lea, over_http(server, BEN) as ben:
         result = await ann.call_tool(NAME, {"text": "access please"})
@@ -110,6 +112,7 @@ async def test_what_waits_is_decided_by_who_may(server: httpx.Client) -> None:
         assert "No ticket." in words(found)
 
 
+@pytest.mark.slow
 async def test_anothers_runs_and_sources_are_nobodys_business(server: httpx.Client) -> None:
     async with over_http(server) as ann, over_http(server, BEN) as ben:
         said = await asked(ann, "How?", request_id="mine")
@@ -129,6 +132,7 @@ async def test_anothers_runs_and_sources_are_nobodys_business(server: httpx.Clie
         assert "SG621" in await failed(ann, NAME, text="Another?", request_id="mine")
 
 
+@pytest.mark.slow
 async def test_what_a_run_has_read_is_read_by_who_may_read_its_sources(
     server: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +145,7 @@ async def test_what_a_run_has_read_is_read_by_who_may_read_its_sources(
             await ann.read_resource(cited["uri"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_steps_are_told_to_who_asks_for_them(server: httpx.Client, mode: Any) -> None:
     told: list[tuple[float, str | None]] = []
@@ -156,6 +161,7 @@ async def test_steps_are_told_to_who_asks_for_them(server: httpx.Client, mode: A
     assert told == [(float(number), step) for number, step in enumerate(steps, start=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_who_cancels_a_call_cancels_no_run(server: httpx.Client, mode: Any) -> None:
     async with over_http(server, mode=mode) as client:
@@ -168,6 +174,7 @@ async def test_who_cancels_a_call_cancels_no_run(server: httpx.Client, mode: Any
         await soon(lambda: not server.get("/readyz").json()["inside"])
 
 
+@pytest.mark.slow
 async def test_a_call_is_told_that_its_run_takes_longer() -> None:
     with served(stand.service(limits=Limits(timeout_s=0.1))) as server:
         async with over_http(server) as client:
@@ -186,6 +193,7 @@ async def test_a_call_is_told_that_its_run_takes_longer() -> None:
             assert await status() == "answered"
 
 
+@pytest.mark.slow
 async def test_too_much_is_turned_away() -> None:
     with served(stand.service(limits=Limits(per_principal=1))) as server:
         async with over_http(server) as client, anyio.create_task_group() as tasks:
@@ -195,6 +203,7 @@ async def test_too_much_is_turned_away() -> None:
             let_go()
 
 
+@pytest.mark.slow
 async def test_a_run_that_fails_is_an_error_with_its_code_and_without_its_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -209,6 +218,7 @@ async def test_a_run_that_fails_is_an_error_with_its_code_and_without_its_words(
     assert "the words of ann" not in said + words(found) + caplog.text
 
 
+@pytest.mark.slow
 async def test_what_does_not_fit_is_told_in_a_way_that_a_model_can_mend(server: httpx.Client) -> None:
     async with over_http(server) as client:
         assert await failed(client, NAME, text="") == (
@@ -263,6 +273,7 @@ def test_frames_that_are_none_are_answered(
     assert server.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_frames_are_bounded_and_nobody_is_read_before_they_are_known(server: httpx.Client) -> None:
     assert posted(server, b" " * 1_000_001).status_code == 413
     assert server.post("/mcp", content=b" " * 1_000_001, headers={**HEADERS, "x-user": ""}).status_code == 401
@@ -271,6 +282,7 @@ def test_frames_are_bounded_and_nobody_is_read_before_they_are_known(server: htt
         assert server.request(method, "/mcp", headers=HEADERS).status_code == 405
 
 
+@pytest.mark.slow
 def test_pages_of_other_sites_are_refused(server: httpx.Client) -> None:
     frame = json.dumps(LIST).encode()
     own = str(server.base_url).rstrip("/")
@@ -280,6 +292,7 @@ def test_pages_of_other_sites_are_refused(server: httpx.Client) -> None:
     assert posted(server, frame).status_code == 200
 
 
+@pytest.mark.slow
 def test_names_that_were_made_to_point_here_are_refused() -> None:
     with served(callers=FixedCaller(principal("ann", ["employee"]))) as server:
         frame = json.dumps(LIST).encode()
@@ -288,6 +301,7 @@ def test_names_that_were_made_to_point_here_are_refused() -> None:
         assert posted(server, frame).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_token_is_its_person_in_every_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tokens = TokenFile(tmp_path / "tokens.json")
     bearer = {
@@ -316,6 +330,7 @@ async def test_a_token_is_its_person_in_every_call(tmp_path: Path, caplog: pytes
     assert len({line["caller"] for line in called}) == 1
 
 
+@pytest.mark.slow
 async def test_any_process_of_a_home_takes_the_next_call() -> None:
     with served() as first, served() as second:
         async with over_http(first) as one, over_http(second) as other:
@@ -325,6 +340,7 @@ async def test_any_process_of_a_home_takes_the_next_call() -> None:
             assert found.structured_content == said
 
 
+@pytest.mark.slow
 async def test_several_workflows_are_several_tools(tmp_path: Path) -> None:
     files = [stand.written(tmp_path / name / "workflow.yaml", name) for name in ("one", "two")]
     with served(Workflows([stand.service(file) for file in files])) as server:
@@ -340,6 +356,7 @@ async def test_several_workflows_are_several_tools(tmp_path: Path) -> None:
             assert "SG642" in await failed(client, "list_approvals", workflow="three")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_what_nobody_expected_is_told_without_its_words(
     server: httpx.Client, mode: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -361,6 +378,7 @@ async def test_what_nobody_expected_is_told_without_its_words(
     assert said not in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_server_without_the_sdk_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
@@ -372,6 +390,7 @@ async def test_a_server_without_the_sdk_says_what_is_missing(monkeypatch: pytest
         assert server.post("/v1/runs", json={"text": "How?"}).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_client_learns_whose_tokens_are_taken() -> None:
     issuer = Issuer(issuer="https://login.example.org", audiences=("sluicegate",))
     callers = OidcCallers(OidcSettings(address="https://gate.example.org", issuers=(issuer,)))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from jsonschema import Draft202012Validator
 from mcp.types import Tool
 
@@ -39,6 +40,7 @@ def test_there_is_a_tool_for_what_some_workflow_does() -> None:
     assert [*found] == ["claims-intake", *OWN]
 
 
+@pytest.mark.slow
 def test_words_and_schemas_are_the_operators_and_closed(tmp_path: Path) -> None:
     file = PATTERNS / "9-claims-intake" / "workflow.yaml"
     found = tools(file, orders(tmp_path / "orders"))

@@ -58,6 +58,7 @@ def bumped(file: Path, version: int) -> None:
     file.write_text(file.read_text().replace("\nversion: 1\n", f"\nversion: {version}\n"))
 
 
+@pytest.mark.slow
 async def test_an_edit_is_served_when_it_has_settled(tmp_path: Path) -> None:
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")
     async with served(file) as (workflows, reload):
@@ -110,6 +111,7 @@ async def test_what_does_not_change_a_decision_opens_nothing(tmp_path: Path) -> 
         assert service.versions.given.source.contents[file].endswith(b"# a remark\n")
 
 
+@pytest.mark.slow
 async def test_a_broken_edit_keeps_the_old_and_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")
     async with served(file) as (workflows, reload):
@@ -196,6 +198,7 @@ async def test_a_promoted_version_stays(tmp_path: Path) -> None:
         assert (at(service), service.versions.promoted) == ("2", 2)
 
 
+@pytest.mark.slow
 async def test_a_workflow_that_is_added_to_a_folder_is_served(tmp_path: Path) -> None:
     written(tmp_path / "alpha" / "workflow.yaml", "alpha")
     async with served(tmp_path) as (workflows, reload):
@@ -223,6 +226,7 @@ async def test_a_workflow_that_is_added_to_a_folder_is_served(tmp_path: Path) ->
         assert at(beta) == "2"
 
 
+@pytest.mark.slow
 async def test_a_workflow_that_is_taken_out_goes_when_its_runs_are_done(tmp_path: Path) -> None:
     for name in ("alpha", "beta"):
         written(tmp_path / name / "workflow.yaml", name)
@@ -263,6 +267,7 @@ async def test_a_folder_that_is_away_takes_nothing_with_it(tmp_path: Path) -> No
         assert [each.versions.fault for each in workflows] == [None, None]
 
 
+@pytest.mark.slow
 async def test_a_new_one_that_is_broken_or_has_a_name_that_is_taken_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.serving.webhooks import outbox as rooms
 from sluicegate.serving.webhooks.outbox import LEASE_S, WITHIN_S, Announcement, Outbox
-from sluicegate.storage.postgres import server
 from tests.support.hooks import Clock
 
 
@@ -17,15 +16,10 @@ def event(key: str, run: str = "") -> Announcement:
     return Announcement("approval.waiting", (key,), "desk", run, "2026-11-27T12:00:00+00:00", {"run": run})
 
 
-@pytest.fixture(params=["home", "server"])
-def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+@pytest.fixture
+def clock(each_place: str) -> Clock:
     """The clock of an outbox in a home, and of one on a server."""
-    url = request.getfixturevalue("postgres") if request.param == "server" else ""
-    if url:
-        monkeypatch.setenv("SLUICEGATE_DATABASE_URL", url)
-    yield Clock()
-    if url:
-        server(url).close()
+    return Clock()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def server(postgres: str) -> Any:
     made.close()
 
 
+@pytest.mark.slow
 def test_old_records_and_statements_go_and_the_rest_verifies(tmp_path: Path, server: Server) -> None:
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
     shared = SharedAudit(server)
@@ -103,6 +104,7 @@ class Watched:
         return self._rows.records(chain)
 
 
+@pytest.mark.slow
 def test_statements_are_not_kept_while_they_are_verified(tmp_path: Path, server: Server) -> None:
     log = machine(tmp_path, "a", server)
     for _ in range(40):

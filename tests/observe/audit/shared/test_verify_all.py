@@ -248,6 +248,7 @@ def _heads(stage: Stage) -> dict[str, Any]:
 EDITS = ["delete record", "edit record", "exchange records", "delete entry", "edit entry", "exchange entries"]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=4)

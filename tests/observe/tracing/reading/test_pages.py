@@ -147,6 +147,7 @@ _FILTERS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_ROWS, min_size=1, max_size=12), _FILTERS)
 def test_a_row_in_memory_matches_when_the_store_finds_it(rows: list[dict[str, Any]], which: RunFilter) -> None:
     with closing(Store(":memory:")) as store:
@@ -157,6 +158,7 @@ def test_a_row_in_memory_matches_when_the_store_finds_it(rows: list[dict[str, An
         assert {*ids(page_of_runs(store, which).rows)} == {row["run_id"] for row in every if matches(which, row)}
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_runs_reads_an_index_and_the_rows_it_shows(store: Store) -> None:
     many(store, 10_000, users=[f"user-{number}" for number in range(500)])
     everybody = RunFilter(within=(Sight("helpdesk"),), path="tool", usd_from=0.09)

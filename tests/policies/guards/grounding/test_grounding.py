@@ -56,6 +56,7 @@ def test_no_draft_ends_in_the_middle_of_a_sentence_of_its_source(source: str, te
         assert verdict.reason == "1 unsupported, sentence 1: ends in the middle of a sentence of a passage"
 
 
+@pytest.mark.slow
 def test_labelled_claims() -> None:
     passed = Counter[tuple[str, bool]]()
     rows: list[dict[str, Any]] = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]

@@ -145,6 +145,7 @@ def test_the_threshold_can_be_set() -> None:
     assert [result.passed for result in results if isinstance(result, Verdict)] == [False, True]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300))
 @settings(max_examples=150)
 def test_any_text_has_a_score(text: str) -> None:
@@ -153,6 +154,7 @@ def test_any_text_has_a_score(text: str) -> None:
         assert len(features(reading)) == len(FEATURES)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=100))
 def test_folding_keeps_the_way_back(text: str) -> None:
     plain, origin = fold(text)

@@ -18,6 +18,7 @@ from tests.support.pii_forms import rows
 USUAL = PiiSettings().entities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["in_view", "apart"])
 def test_generated_forms_are_found_whole_and_look_alikes_are_not(part: str) -> None:
     found = wanted = whole = wrong = 0

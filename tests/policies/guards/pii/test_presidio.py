@@ -30,6 +30,7 @@ def find() -> Find:
     return presidio(STRUCTURED, 0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "value", "kind"),
     [
@@ -59,6 +60,7 @@ def test_each_kind_is_found_at_its_place_under_our_name(find: Find, text: str, v
     assert (value, kind) in {(text[one.start : one.end], one.label) for one in find(text)}
 
 
+@pytest.mark.slow
 def test_an_ssn_is_a_number_of_the_united_states_where_only_that_is_asked_for() -> None:
     text = "my social security number is 536-22-8726"
     assert {one.label for one in presidio(("id-us",), 0.4)(text)} == {"id-us"}
@@ -69,6 +71,7 @@ def test_no_finding_lies_within_another(find: Find) -> None:
     assert [(one.start, one.end, one.label) for one in find(text)] == [(9, 33, "email")]
 
 
+@pytest.mark.slow
 def test_words_beside_a_number_count_without_a_model_and_the_threshold_decides() -> None:
     number = "H12234567"
     assert presidio(("id-number",), 0.4)(f"Tell me about {number}.") == []
@@ -76,6 +79,7 @@ def test_words_beside_a_number_count_without_a_model_and_the_threshold_decides()
     assert presidio(("id-number",), 0.4)(f"Tell me about my driver license {number}.")
 
 
+@pytest.mark.slow
 async def test_redaction_and_restoration_are_those_of_the_other_engine() -> None:
     text = "I am ann.lee@corp.example.com, card 4111\u00a01111 1111 1111; again ann.lee@corp.example.com."
     result: dict[str, Any] = {}
@@ -88,6 +92,7 @@ async def test_redaction_and_restoration_are_those_of_the_other_engine() -> None
     assert result["presidio"][0] == "I am <EMAIL_1>, card <CREDIT_CARD_1>; again <EMAIL_1>."
 
 
+@pytest.mark.slow
 async def test_what_is_allowed_is_allowed() -> None:
     settings: Mapping[str, Any] = {"engine": "presidio", "allow": ["desk@corp.example.com"], "timeout_ms": 60_000}
     guards = GuardSet(GuardConfig.model_validate({"pii": settings}))

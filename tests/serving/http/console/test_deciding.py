@@ -48,6 +48,7 @@ def ended(client: httpx.Client, run: str) -> dict[str, str]:
     return client.get(f"/v1/runs/{run}").json()
 
 
+@pytest.mark.slow
 def test_the_inbox_has_what_waits_for_the_viewer_longest_first(client: httpx.Client) -> None:
     runs = [ask(client, f"How do I reset {number}?") for number in range(3)]
     page = client.get("/console", headers=LEAD)
@@ -72,6 +73,7 @@ def test_a_page_that_was_read_while_the_run_went_on_shows_the_decision(
         assert "You rejected this." in shown(client.get(f"/console/approvals/{run}{page}", headers=LEAD))
 
 
+@pytest.mark.slow
 def test_an_inbox_is_read_page_by_page(own_home: Path) -> None:
     with served(service(open_version=Desk())) as client:
         before = re.findall(r"/console/approvals/(\w+)", client.get("/console", headers=LEAD).text)
@@ -112,6 +114,7 @@ def reads(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return counts
 
 
+@pytest.mark.slow
 def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
     client: httpx.Client, reads: Callable[..., tuple[int, int]]
 ) -> None:
@@ -230,6 +233,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_lost(
         assert "Kept as typed." in page.text
 
 
+@pytest.mark.slow
 def test_the_second_is_told_who_decided_what(client: httpx.Client) -> None:
     run = ask(client)
     hers = form(client, run)

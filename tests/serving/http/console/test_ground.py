@@ -144,6 +144,7 @@ def _request(cookie: bytes = b"") -> Request:
     )
 
 
+@pytest.mark.slow
 async def test_a_link_on_another_site_leads_to_the_page_without_signing_in_again(
     client: httpx.Client, tokens: TokenFile, browser: Browser
 ) -> None:
@@ -162,6 +163,7 @@ async def test_a_link_on_another_site_leads_to_the_page_without_signing_in_again
         await page.get_by_role("heading", name="Sign in").wait_for()
 
 
+@pytest.mark.slow
 async def test_where_a_gateway_names_callers_nobody_signs_in_and_forms_are_the_viewers(own_home: Path) -> None:
     with served() as gated:
         page = gated.get("/console")

@@ -52,6 +52,7 @@ def said(page: httpx.Response) -> str:
     return f"{found[1]}: {found[2]}"
 
 
+@pytest.mark.slow
 def test_opening_a_link_shows_the_evidence_and_changes_nothing(
     client: httpx.Client, anybody: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def _opened(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line for line in lines if '"route": "/console/approve/{token}"' in line]
 
 
+@pytest.mark.slow
 def test_a_link_decides_once(client: httpx.Client, anybody: httpx.Client) -> None:
     run = ask(client)
     path = link(client, run)
@@ -91,6 +93,7 @@ def test_a_link_decides_once(client: httpx.Client, anybody: httpx.Client) -> Non
     assert decided(run) == ["approve"]
 
 
+@pytest.mark.slow
 def test_an_edit_is_seen_before_it_is_sent(client: httpx.Client, anybody: httpx.Client) -> None:
     run = ask(client)
     path = link(client, run)
@@ -120,6 +123,7 @@ def test_a_form_that_is_not_from_the_page_is_not_taken(client: httpx.Client, any
     assert decided(run) == []
 
 
+@pytest.mark.slow
 def test_what_is_no_link_any_more_says_why_in_a_sentence(client: httpx.Client, anybody: httpx.Client) -> None:
     run = ask(client)
     path, revoked = link(client, run), link(client, run)

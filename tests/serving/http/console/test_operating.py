@@ -52,6 +52,7 @@ def client(own_home: Path, files: tuple[Path, Path, Path]) -> Iterator[httpx.Cli
         yield client
 
 
+@pytest.mark.slow
 def test_empty_pages_say_so(client: httpx.Client) -> None:
     found = {path: client.get(path, follow_redirects=True) for path in LISTS}
     assert {each.status_code for each in found.values()} == {200}
@@ -84,6 +85,7 @@ def pages(incident: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_they_show_what_is_kept_and_escape_it(client: httpx.Client, filled: list[str]) -> None:
     found = {path: client.get(path) for path in pages(filled[0])}
     assert {path: each.status_code for path, each in found.items() if each.status_code != 200} == {}
@@ -215,6 +217,7 @@ def test_a_form_without_a_reason_comes_back(client: httpx.Client, filled: list[s
     assert effects(own_home) == before
 
 
+@pytest.mark.slow
 def test_a_form_sent_twice_at_a_time_is_done_once(client: httpx.Client, filled: list[str], own_home: Path) -> None:
     """Each of them eight times, from eight tabs; then the rollback, of what the first of them promoted."""
     was = effects(own_home)["logged"]
@@ -262,6 +265,7 @@ def doubled(client: httpx.Client, form: Form) -> None:
     assert set(codes) <= {303, 409}, (form.target, codes)
 
 
+@pytest.mark.slow
 def test_the_pages_read_a_bounded_part_of_ten_thousand_runs(
     client: httpx.Client, filled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

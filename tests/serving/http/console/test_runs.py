@@ -67,6 +67,7 @@ def ended(number: int, user: str = "ann", *, workflow: str = NAME, status: str =
     return info.run_id
 
 
+@pytest.mark.slow
 def test_everybody_sees_what_policy_lets_them_see(client: httpx.Client) -> None:
     hers, his = ended(1, "ann"), ended(2, "ben")
     ended(3, workflow="of-another-server")
@@ -103,6 +104,7 @@ def test_filters_and_the_search_for_an_id(client: httpx.Client) -> None:
     assert "No run fits" in client.get("/console/runs", params={"path": "tool"}, headers=OPERATOR).text
 
 
+@pytest.mark.slow
 def test_pages_go_on_where_they_ended(client: httpx.Client) -> None:
     runs = [ended(number, path="cache") for number in range(60)]
     first = client.get("/console/runs?path=cache", headers=OPERATOR)
@@ -193,6 +195,7 @@ def test_a_viewer_is_told_of_what_they_may_see_and_what_leaves_their_list(client
             assert stream.next() | {"id": ""} == {"id": "", "run": run_id(4), "row": ""}
 
 
+@pytest.mark.slow
 def test_who_was_away_too_long_reads_the_list_anew(client: httpx.Client) -> None:
     with store() as opened:
         for number in range(1100):
@@ -228,6 +231,7 @@ def words(page: httpx.Response) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page.text)))
 
 
+@pytest.mark.slow
 def test_one_run_is_told_with_its_way_and_why(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
     monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk")
@@ -276,6 +280,7 @@ def test_secrets_stay_masked(client: httpx.Client) -> None:
     assert "hunter2" not in client.get("/console/runs", headers=OPERATOR).text
 
 
+@pytest.mark.slow
 def test_feedback_is_given_once_and_only_by_who_sees_the_run(client: httpx.Client) -> None:
     run = recorded(run_id(8))
     address = f"/console/runs/{run}"

@@ -191,6 +191,7 @@ def test_what_stands_beside_what(tmp_path: Path) -> None:
         assert raised.value.code == "SG619"
 
 
+@pytest.mark.slow
 def test_clients_are_told_whose_tokens_are_taken() -> None:
     """RFC 9728, as clients of MCP look for it."""
     with stand.served(callers=callers(scopes=["ask"])) as client:

@@ -213,6 +213,7 @@ def test_a_token_endpoint_that_gives_none(
     assert browser.get(RETURN, params={"code": "c", "state": asked["state"]}).status_code == status
 
 
+@pytest.mark.slow
 def test_what_the_console_believes_the_api_does_not(browser: httpx.Client, endpoint: Endpoint) -> None:
     """Neither the ID token, nor the token of the session, nor what is in the cookies."""
     asked = begun(browser)
