@@ -224,10 +224,10 @@ def line(one: dict[str, Any]) -> list[str]:
         f"{one['error']:.0%}",
         f"{one['broken']} of {one['redraws']}",
         f"{one['refused']} of {one['redraws']}",
-        f"{one['kept']:.1%}",
-        f"{one['stagewise_kept']:.1%}",
+        f"{one['kept']:.0%}",
+        f"{one['stagewise_kept']:.0%}",
         f"{one['kept'] / one['stagewise_kept'] - 1:+.0%}" if one["stagewise_kept"] else "",
-        f"{one['best'] / one['rows']:.1%}",
+        f"{one['best'] / one['rows']:.0%}",
     ]
 
 
