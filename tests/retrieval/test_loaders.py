@@ -438,6 +438,54 @@ def test_a_pdf_that_a_browser_has_printed_is_read_as_its_page(tmp_path: Path) ->
     ]
 
 
+def test_a_pdf_of_a_word_processor_has_its_lists_and_its_long_headings() -> None:
+    loaded = load(Path(__file__).parent / "printed" / "leave.pdf")
+    assert loaded.title == "Leave"
+    assert loaded.text.split("\n\n") == [
+        "## Leave, absence and how both of them are asked for in each of our houses",
+        "Leave is asked for two weeks before its first day. Ask for it in the portal.",
+        "You need:",
+        (
+            "- the days, and how many of them you have left, which the portal shows on its first page, next to your "
+            "name and the name of your team"
+        ),
+        "- a colleague who stands in",
+        "- for more than a week, in writing",
+        "- else by word",
+        "- nothing more",
+        "Then:",
+        "1. Fill in the form",
+        (
+            "2. Send it to your lead, who answers within three working days, or has somebody else answer it in their "
+            "place"
+        ),
+        "3. Wait for the answer",
+        "There are three kinds:",
+        "a. paid leave",
+        "b. unpaid leave",
+        "c. special leave",
+        "Special leave is for weddings, births and deaths.",
+    ]
+
+
+def test_in_a_pdf_a_mark_with_a_text_after_a_wide_space_is_an_item_and_no_row_of_a_table(tmp_path: Path) -> None:
+    lines = [
+        (x, 720 - 14 * at, 12, text)
+        for at, mark in enumerate((r"\225", "(i)", "2.", "b.", "o"))
+        for x, text in ((72, mark), (110, f"Thing {at} of the list"))
+    ]
+    towns = ("1.", "Berlin", "120"), ("2.", "Paris", "160"), ("3.", "Rome", "140")
+    table = [
+        (x, 620 - 14 * at, 12, text)
+        for at, row in enumerate(towns)
+        for x, text in zip((72, 120, 220), row, strict=True)
+    ]
+    blocks = load(written(tmp_path, "a.pdf", pdf(*lines, *table))).text.split("\n\n")
+    marks = ("-", "(i)", "2.", "b.", "-")
+    assert blocks[:5] == [f"{mark} Thing {at} of the list" for at, mark in enumerate(marks)]
+    assert "| 2. | Paris | 160 |" in blocks[5]
+
+
 def test_a_pdf_may_have_boxes_marks_and_wide_spaces_that_are_no_tables(tmp_path: Path) -> None:
     frame, empty = "50 50 500 740 re S", "72 300 100 20 re S 172 300 100 20 re S"
     mark = "70 654 4 4 re f 70 640 4 4 re f"

@@ -21,6 +21,7 @@ _SAME_PAGES, _ALIKE_PAGES = 2, 3
 line, or one that differs by its numbers."""
 _BULLET = re.compile("[•◦▪‣●–○■□∙➢✓\uf0b7\uf0a7\uf0d8]\\s*")
 """Marks of lists; the last ones are those of Word's symbol fonts."""
+_NUMBERING = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)]")
 _SAME_EDGE = 3.0
 """Points between the edges of columns that are the same on two pages."""
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -46,6 +47,14 @@ class PageLine:
     @property
     def height(self) -> float:
         return self.top - self.bottom
+
+    @property
+    def marked(self) -> bool:
+        """The mark of a list stands before it, apart from its text."""
+        mark, *said = self.cells
+        # Word's mark of the second level is a letter
+        bullet = _BULLET.fullmatch(mark) or mark == "o"
+        return bool(said) and bool(bullet or (len(said) == 1 and _NUMBERING.fullmatch(mark)))
 
 
 @dataclass(slots=True)
@@ -157,11 +166,13 @@ def _paragraphs(lines: Sequence[PageLine], words: Mapping[str, int], usual: floa
     """Paragraphs, list items and headings, by the space above a line and the size of its letters."""
     text, above, last = "", None, 0
     for line in lines:
-        # Word's mark of the second level is a letter with a wide space after it
         bullet = _BULLET.match(line.text) or (re.match(r"o ", line.text) if line.cells[0] == "o" else None)
-        number = int(found[1]) if (found := re.match(r"(\d{1,2})[.)]\s", line.text)) else 0
+        number = _number(line.text)
         begins = number and (number == last + 1 or text.endswith(_ENDED))
-        if above and (bullet or begins or (_apart(above, line, usual) and not _in_next_column(above, line, text))):
+        begins = begins or bullet or line.marked
+        # the lines of a heading are as far apart as its letters are large
+        room = usual * max(1.0, line.size / size)
+        if above and (begins or (_apart(above, line, room) and not _in_next_column(above, line, text))):
             yield text
             text = ""
         last = number if number and not text else last
@@ -171,6 +182,14 @@ def _paragraphs(lines: Sequence[PageLine], words: Mapping[str, int], usual: floa
         above = line
     if text:
         yield text
+
+
+def _number(line: str) -> int:
+    """Of an item of a numbered list, also of one with letters; 0 for any other line."""
+    found = re.match(r"(?:(\d{1,2})|([a-z]))[.)]\s", line)
+    if not found:
+        return 0
+    return int(found[1]) if found[1] else ord(found[2]) - ord("a") + 1
 
 
 def _fenced(lines: Sequence[PageLine]) -> str:
@@ -202,7 +221,7 @@ def _rows(lines: Iterable[PageLine]) -> list[tuple[str, ...]]:
         own = [(left[1], right[0]) for left, right in pairwise(line.edges)]
         gaps = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(gaps, own, strict=False)] if gaps else own
         same = not found or len(line.cells) == len(found[0])
-        if not gaps or not same or any(end - start < 1 for start, end in gaps):
+        if line.marked or not gaps or not same or any(end - start < 1 for start, end in gaps):
             break
         found.append(line.cells)
     words = all(" " not in cell for row in found for cell in row)
