@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import json
 import re
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sluicegate.policies.guards.injection.model import SHIPPED, read_model, writ
 
 __all__ = ["ABOUT", "fit", "measured", "tables", "varied"]
 
+ROOT = Path(__file__).resolve().parents[1]
 ORDINARY = {"clinc150/train": 1500, "it_tickets/train": 1500, "banking77/train": 1000}
 """Ordinary requests that the injection guard is fitted on, from each set."""
 OWN = (
@@ -31,6 +33,8 @@ OWN = (
     "injection_secrets",
 )
 """Labelled cases that are fitted on; `injection_apart` never is."""
+REQUESTS = ROOT / "tests" / "routing" / "requests_in_other_languages.jsonl"
+UNSEEN_REQUESTS = ROOT.parent / "shared" / "cases" / "requests_by_language.jsonl"
 SAYING = re.compile(r"i have been pwne?d", re.IGNORECASE)
 GRANTED = re.compile(r"access granted", re.IGNORECASE)
 DENIED = re.compile(r"access denied", re.IGNORECASE)
@@ -82,6 +86,7 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
         ]
         digests[name] = hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
     added = {
+        "requests in other languages": _requests(REQUESTS),
         "e-mails": harmless.mails(mail),
         "package descriptions": harmless.descriptions(apart=False),
         "handbook": harmless.handbook(mail),
@@ -92,6 +97,13 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
         rows += texts
         digests[name] = hashlib.sha256("\0".join(row.text for row in texts).encode()).hexdigest()
     return list({row.text: row for row in map(varied, rows)}.values()), digests
+
+
+def _requests(file: Path) -> list[TrainingRow]:
+    """Requests to a helpdesk in many languages."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    source = "requests in other languages"
+    return [TrainingRow(row["text"], False, source, "benign", row["language"]) for row in rows]
 
 
 def fit(mail: Path) -> dict[str, Any]:
@@ -116,6 +128,7 @@ def measured(folder: Path) -> dict[str, Any]:
         ),
         "pages of a handbook, of which others were fitted on": (False, _texts(harmless.handbook(folder, apart=True))),
         "descriptions of other packages": (False, _texts(harmless.descriptions(apart=True))),
+        "requests in other languages, of bug reports": (False, _texts(_requests(UNSEEN_REQUESTS))),
         "CLINC150, validation part": (False, [row["text"] for row in development("clinc150/val")[::3]]),
         "IT tickets, tuning part": (False, [row["text"] for row in development("it_tickets/tune")[::5]]),
     }

@@ -3,7 +3,8 @@
 A text is seen as the guard sees it: in windows, in every reading (see `disguises`). All of a harmless text's parts are
 harmless; of an attack, the part that looks worst counts, found by turns (multiple-instance learning, Andrews et al.
 2003). Weights have a Gaussian prior around those of the model that is continued, so a team's rows move it as far as
-they have evidence for. Figures by kind and source are of fits that had not seen the row: neither its source, because
+they have evidence for; it is wider for n-grams that are more frequent in attacks than in harmless texts, or less (see
+`_spread`). Figures by kind and source are of fits that had not seen the row: neither its source, because
 attacks of a new source look different, or, beside that, of its source only what is unlike it (see `likeness`).
 
 The threshold is proved on harmless rows that are fitted by nothing: at most `error` of such rows are flagged, with
@@ -62,6 +63,11 @@ With 30 and 0.5 the signs, of which many are on in harmless prompts for role-pla
 those from jailbreaks: 2 to 5 points fewer of attacks are found where as many look-alikes are flagged, if the source is
 known. On sources left out there is no difference.
 """
+LEAST_SPREAD = 0.1
+"""Of the prior of an n-gram that is equally frequent in both, before all are scaled."""
+SMOOTHING = 5.0
+"""Added to the counts of which the ratio is taken. With one, as is usual, the words of a language with few rows count
+too much; with 20 half of what the ratio brings is lost."""
 SQUEEZED = 200
 """Texts up to so many characters are also learned squeezed, as a disguise would leave them."""
 
@@ -187,15 +193,17 @@ def _linear(seen: _Seen, attack: NDArray[np.bool_], prior: _Linear, rounds: int 
     Parts without words have a regression of their own, in which every part of an attack that shows a sign counts: their
     few columns would need far more rounds than the rest.
     """
+    spread = _spread(seen, attack)
     by_attack = attack[seen.owner]
     wordless = seen.matrix[:, [COLUMNS + SIGNS]].toarray().ravel() > 0
     signed = wordless & (~by_attack | (np.diff(seen.matrix.indptr) > 1))
     only = _Linear(prior.weights[COLUMNS + SIGNS :], prior.bias)
-    apart = _regressed(seen.matrix[signed][:, COLUMNS + SIGNS :], by_attack[signed], only, only, bias=False)
+    alone = spread[COLUMNS + SIGNS :]
+    apart = _regressed(seen.matrix[signed][:, COLUMNS + SIGNS :], by_attack[signed], only, only, alone, bias=False)
     fitted = prior
     use = ~wordless & (seen.first | ~by_attack)
     for turn in range(rounds):
-        fitted = _regressed(seen.matrix[use], by_attack[use], prior, fitted)
+        fitted = _regressed(seen.matrix[use], by_attack[use], prior, fitted, spread)
         fitted.weights[COLUMNS + SIGNS :] = apart.weights
         fitted.weights[COLUMNS + SIGNS] += apart.bias - fitted.bias
         if turn + 1 < rounds:
@@ -204,13 +212,33 @@ def _linear(seen: _Seen, attack: NDArray[np.bool_], prior: _Linear, rounds: int 
     return fitted
 
 
-def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _Linear, *, bias: bool = True) -> _Linear:
+def _spread(seen: _Seen, attack: NDArray[np.bool_]) -> Floats:
+    """The standard deviation of the prior of each weight (`WIDTH`): for an n-gram, the size of the logarithm of its
+    share among the n-grams of attacks over that among those of harmless texts (Wang and Manning 2012). With all equal,
+    a sixth fewer jailbreaks are found where as many harmless texts are flagged.
+    """
+    whole = seen.first & ~seen.copied
+    found, total = list[Floats](), np.zeros(COLUMNS)
+    for which in (attack, ~attack):
+        count = np.bincount(seen.matrix[whole & which[seen.owner]].indices, minlength=WIDTH)[:COLUMNS]
+        total += count
+        found.append(np.log((count + SMOOTHING) / (count + SMOOTHING).sum()))
+    spread = np.ones(WIDTH)
+    spread[:COLUMNS] = np.abs(found[0] - found[1]) + LEAST_SPREAD
+    spread[:COLUMNS] /= np.sqrt(np.square(spread[:COLUMNS][total > 0]).mean())
+    return spread
+
+
+def _regressed(
+    matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _Linear, spread: Floats, *, bias: bool = True
+) -> _Linear:
     optimize, special = fitting("scipy.optimize"), fitting("scipy.special")
     side = np.where(attack, 1.0, -1.0)
     offset = matrix @ prior.weights + prior.bias
     # a weight of a column that no row has stays where its prior is
     used = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
     narrow = matrix[:, used]
+    narrow.data *= spread[used].astype(np.float32)[narrow.indices]
 
     def loss(moved: Floats) -> tuple[float, Floats]:
         # in the matrix's own type, or each product would copy the matrix
@@ -219,10 +247,10 @@ def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _L
         value = float(np.logaddexp(0, -margin).sum()) + float(moved[:-1] @ moved[:-1]) / (2 * STRENGTH)
         return value, np.append(narrow.T @ slope.astype(np.float32) + moved[:-1] / STRENGTH, slope.sum() * bias)
 
-    at = np.append((start.weights - prior.weights)[used], start.bias - prior.bias)
+    at = np.append((start.weights - prior.weights)[used] / spread[used], start.bias - prior.bias)
     found = optimize.minimize(loss, at, jac=True, method="L-BFGS-B", options={"maxiter": 150, "ftol": 1e-6})
     weights = np.array(prior.weights, np.float64)
-    weights[used] += found.x[:-1]
+    weights[used] += spread[used] * found.x[:-1]
     return _Linear(weights, prior.bias + float(found.x[-1]))
 
 

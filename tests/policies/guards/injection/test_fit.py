@@ -72,6 +72,19 @@ def test_rows_of_one_kind_are_refused() -> None:
 
 
 @pytest.mark.slow
+def test_words_of_attacks_alone_count_more_than_words_that_are_merely_more_frequent_there() -> None:
+    known = [TrainingRow(f"{'kindly' if at % 4 else 'now'} ficus {at}", attack=True, source="a") for at in range(60)]
+    plain = [TrainingRow(f"{'now' if at % 4 else 'kindly'} rooms {at}", attack=False, source="b") for at in range(60)]
+    model, _unseen = fit_model([*known, *plain], target=FalsePositiveBound(0.5, 0.9))
+
+    def weight(word: str) -> float:
+        columns, values = ngrams(word)
+        return float(values @ model.ngrams[columns])
+
+    # with one prior for all it is a third
+    assert 0 < weight("kindly") < weight("ficus") / 5
+
+
 def test_an_order_hidden_in_a_long_text_is_learned_by_its_window() -> None:
     hidden = [TrainingRow(f"{LONG}{ORDER.format(at)}{LONG}", attack=True, source="long") for at in range(30)]
     harmless = [TrainingRow(f"{LONG}{PLAIN.format(at)}{LONG}", attack=False, source="long") for at in range(30)]
