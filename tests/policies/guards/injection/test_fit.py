@@ -85,6 +85,7 @@ def test_words_of_attacks_alone_count_more_than_words_that_are_merely_more_frequ
     assert 0 < weight("kindly") < weight("ficus") / 5
 
 
+@pytest.mark.slow
 def test_an_order_hidden_in_a_long_text_is_learned_by_its_window() -> None:
     hidden = [TrainingRow(f"{LONG}{ORDER.format(at)}{LONG}", attack=True, source="long") for at in range(30)]
     harmless = [TrainingRow(f"{LONG}{PLAIN.format(at)}{LONG}", attack=False, source="long") for at in range(30)]
