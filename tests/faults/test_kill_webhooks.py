@@ -10,13 +10,13 @@ from tests.faults.matrix import Matrix
 pytestmark = pytest.mark.slow
 
 OUTBOX = "sluicegate.serving.webhooks.outbox:Outbox"
-CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 APPROVALS = "sluicegate.graphs.runtime.waiting.approvals:Approvals"
+INTERRUPTS = "sluicegate.graphs.runtime.waiting.interrupts:Interrupts"
 POINTS = [
     # the wait: recorded, written into the outbox, marked where it was recorded
     f"{OUTBOX}.add:before:1",
     f"{OUTBOX}.add:after:1",
-    f"{CHECKPOINTS}.announced:after:1",
+    f"{INTERRUPTS}.announced:after:1",
     # claimed, sent, noted as done
     f"{OUTBOX}.claim:after:1",
     "sluicegate.serving.webhooks.worker:delivered:after:1",
