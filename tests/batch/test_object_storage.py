@@ -93,6 +93,7 @@ def test_input_that_was_replaced_is_refused(server: OpenAiServer, tmp_path: Path
     assert error.code == "SG707"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]
 )

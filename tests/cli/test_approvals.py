@@ -120,6 +120,7 @@ def test_an_approved_draft_goes_out_once(workflow: Path) -> None:
     assert said("list") == []
 
 
+@pytest.mark.slow
 def test_an_edit_goes_out_in_place_of_the_draft(workflow: Path) -> None:
     run = ask(workflow)
     assert said("edit", run, "Ask your manager.", *LEAD)["answer"] == "Ask your manager."

@@ -72,6 +72,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path / "desk", monkeypatch)
 
 
+@pytest.mark.slow
 def test_each_verdict_grades_the_draft_that_was_shown(desk: Desk) -> None:
     desk.decide((GOOD, "approve", ""), (BAD, "reject", ""), (BAD, "edit", "Ask Bob."), (GOOD, "", ""))
     said, rows = desk.export()

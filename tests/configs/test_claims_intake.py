@@ -143,6 +143,7 @@ async def test_a_claim_that_lacks_something_is_asked_for_it() -> None:
     assert len(tickets(done)) == 1
 
 
+@pytest.mark.slow
 async def test_it_asks_once() -> None:
     made = opened()
     outcome = await made.runner.run(LACKING, ANN)

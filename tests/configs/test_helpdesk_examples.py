@@ -41,6 +41,7 @@ def test_the_workflow_has_enough_to_show() -> None:
     assert len(list((HELPDESK / "knowledge").glob("*.md"))) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_labels_are_the_intents_and_each_has_rows(split: str) -> None:
     found = rows(split)

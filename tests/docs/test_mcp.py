@@ -14,6 +14,7 @@ from tests.support.stand import served
 PAGE = page("docs/mcp.md")
 
 
+@pytest.mark.slow
 async def test_the_example_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokens = TokenFile(tmp_path / "tokens.json")
     token = tokens.add("ann", Named(id="ann", roles=["employee"]))

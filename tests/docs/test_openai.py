@@ -17,6 +17,7 @@ from tests.support.pages import blocks, page, table
 PAGE = page("docs/openai.md")
 
 
+@pytest.mark.slow
 def test_the_program_of_the_page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = blocks(PAGE, "python")
     monkeypatch.setenv("TOKEN", "unused")

@@ -65,6 +65,7 @@ async def test_calls_wait_for_their_turn_and_say_so(limiter: RateLimiter) -> Non
     assert all(answer.ms >= answer.waited_ms for answer in answers)
 
 
+@pytest.mark.slow
 async def test_the_time_limit_of_a_call_begins_with_its_turn(limiter: RateLimiter) -> None:
     models = paced(limiter, "5 per second, 1 at once", timeout_s=0.15, first=Fake("yes", delay_s=0.05))
     answers = await asyncio.gather(*(models.chat(CHAT) for _ in range(3)))

@@ -43,6 +43,7 @@ def _waiting() -> list[str]:
         return [*checkpoints.interrupts.threads()]
 
 
+@pytest.mark.slow
 async def test_finished_runs_go_and_waiting_ones_stay(desk: Desk) -> None:
     opened = desk.opened()
     config, runner = opened.workflow.config, opened.runner

@@ -94,6 +94,7 @@ def test_every_document_of_the_repository_is_read_the_same() -> None:
         assert quotes(text) == [segment.text for segment in quotable(text)], page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -21,6 +21,7 @@ from tests.support import ROOT
 from tests.support.knowledge import TODAY, Desk, HashEmbedder, person
 
 
+@pytest.mark.slow
 async def test_unchanged_files_cost_nothing(desk: Desk) -> None:
     desk.article("vpn.md", "# VPN\n\nReset the vpn token.")
     desk.article("deep/mail.md", "# Mail\n\nOpen the mailbox.")
@@ -376,6 +377,7 @@ async def test_two_ingests_at_once(desk: Desk) -> None:
     assert len(await desk.ids("vpn", k=50)) == 20
 
 
+@pytest.mark.slow
 async def test_a_long_ingest_keeps_others_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.article("vpn.md", "vpn")
     started = asyncio.Event()

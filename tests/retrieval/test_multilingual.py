@@ -123,6 +123,7 @@ def test_ingest_and_doctor_name_the_languages_that_the_embedder_does_not_know(
     assert (problems, line["state"]) == ([], "ok")
 
 
+@pytest.mark.slow
 def test_of_a_model_whose_languages_nobody_says_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

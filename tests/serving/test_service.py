@@ -410,6 +410,7 @@ async def test_interrupted_runs_are_resumed_side_by_side_and_no_more_than_may_ru
         assert 1 < models(desk).most_at_once <= 3
 
 
+@pytest.mark.slow
 async def test_deadlines_do_not_wait_for_recoveries(desk: Service) -> None:
     waits = await desk.ask("access please", ANN)
     interrupted(desk, ["long"], "wait 5")

@@ -90,6 +90,7 @@ def test_a_metric_that_does_not_apply_is_not_missing() -> None:
     assert [gate.bounds.n for gate in found.gates if gate.bounds] == [2000, 1500, 2000]
 
 
+@pytest.mark.slow
 def test_capped_metrics_are_shares_of_the_cap_and_lower_is_better() -> None:
     costly = plan(guardrails=[{"metric": "seconds", "margin": 0.1, "cap": 10.0}])
     slow = [Pair("a", "b", "d", {"seconds": 1.0, "without_llm": 0.0}, {"seconds": 99.0, "without_llm": 1.0})] * 500

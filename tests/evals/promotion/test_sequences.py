@@ -32,6 +32,7 @@ def test_false_promotion_under_peeking_at_every_pair(worse: float, better: float
     assert passed <= 29
 
 
+@pytest.mark.slow
 def test_a_z_test_with_peeking_is_far_worse() -> None:
     rows = [draws(seed, 2000, 0.125, 0.075) for seed in range(RUNS)]
     z = sum(z_test_passes(row, -MARGIN) for row in rows)

@@ -77,6 +77,7 @@ async def test_a_pair_has_both_sides(own_home: Path, pairs: PairStore) -> None:
 # --- what must not reach the user ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [crashing, hanging, blocking])
 async def test_a_bad_challenger_is_not_felt(own_home: Path, pairs: PairStore, bad: Challenge) -> None:
     at = registered(pairs, timeout_s=0.2, queue=8)
@@ -264,6 +265,7 @@ async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> Non
     assert await recorded.search("kb", "q", ANN, k=5) == []
 
 
+@pytest.mark.slow
 async def test_what_its_policies_forbid_is_withheld_and_the_pair_says_so(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
     champion = await answered(own_home)

@@ -29,6 +29,7 @@ def at(problem: Problem) -> str:
     return lines[problem.place.line - 1][problem.place.column - 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["{{souces}}", "{{ souces }}", "{{sour ces}}", "{{sour-ces}}"])
 def test_a_misspelt_placeholder_of_a_prompt_is_told_once_with_its_place(tmp_path: Path, written: str) -> None:
     """Two nodes ask by this prompt."""

@@ -66,6 +66,7 @@ async def test_a_turn_knows_what_its_person_asked_before_and_nobody_else_does(de
         assert len(traces.runs(RunFilter(session="c"))) == 3
 
 
+@pytest.mark.slow
 async def test_another_persons_conversation_and_none_are_refused_alike(desk: Desk) -> None:
     runner = desk.opened().runner
     desk.says("At nine.")

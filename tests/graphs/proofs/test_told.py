@@ -18,6 +18,7 @@ def because(workflow: str, guarantee: str) -> tuple[str, str]:
     return found[guarantee]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workflow", "guarantee", "state", "words"),
     [

@@ -19,6 +19,7 @@ def answered() -> Session:
     return start().run()
 
 
+@pytest.mark.slow
 def test_the_graph_shows_way_values_and_place() -> None:
     session = start(confidence=0.9).run(until="answer")
     html = session._repr_html_()

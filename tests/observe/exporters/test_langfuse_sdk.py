@@ -105,6 +105,7 @@ def test_what_was_fetched_last_continues_while_the_server_fails(server: Receiver
     assert fetched(keys).version == "langfuse:desk-answer@8"
 
 
+@pytest.mark.slow
 def test_a_dead_server_is_asked_once() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -72,6 +72,7 @@ def test_a_program_that_never_closes_its_tracer_still_sends(tmp_path: Path) -> N
         assert "invoke_agent helpdesk" in {span.name for span in server.spans}
 
 
+@pytest.mark.slow
 async def test_a_slow_server_does_not_delay_a_run(tmp_path: Path) -> None:
     """The run ends and the tracer closes while the server has not answered its first request."""
     with Receiver(held=threading.Event()) as server:
@@ -166,6 +167,7 @@ def five_runs(folder: Path) -> tuple[Store, list[str]]:
     return store, names
 
 
+@pytest.mark.slow
 def test_push_goes_round_a_run_that_cannot_be_sent(tmp_path: Path) -> None:
     store, names = five_runs(tmp_path)
     # as 0.1.0 kept it: `trace feedback --score stars=inf`
@@ -325,6 +327,7 @@ class Stuck:
     def close(self) -> None: ...
 
 
+@pytest.mark.slow
 async def test_a_command_that_ends_waits_for_no_server_that_takes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -412,6 +415,7 @@ def test_a_full_queue_drops_and_counts() -> None:
     assert exporter.report().dropped == 16
 
 
+@pytest.mark.slow
 def test_a_batch_is_given_up_after_its_last_attempt() -> None:
     exporter = QueuedExporter(Stuck(), attempts=3, first_pause_s=0.01)
     from sluicegate.observe.tracing.spans import Record

@@ -66,6 +66,7 @@ def test_a_killed_holder_of_the_same_machine_is_followed_at_once(objects: Object
         assert lease.token == before + 1
 
 
+@pytest.mark.slow
 def test_a_killed_holder_of_another_machine_is_followed_when_its_lease_has_run_out(objects: Objects) -> None:
     before = killed(objects, "one")
     waited: list[float] = []
@@ -87,6 +88,7 @@ def test_a_holder_notices_that_it_was_taken_over(objects: Objects) -> None:
         assert third.token == fast.token + 1, "the slow one gave nothing back that was not its own"
 
 
+@pytest.mark.slow
 def test_a_holder_gives_up_when_the_store_is_away_for_longer_than_its_lease(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,6 +267,7 @@ async def test_files_that_are_not_what_was_published_are_refused(site: Site) -> 
     assert await reader.found() == NEW
 
 
+@pytest.mark.slow
 async def test_a_manifest_cannot_name_a_file_outside(site: Site) -> None:
     site.write("old")
     await site.machine("writer").ingest()

@@ -35,6 +35,7 @@ def lopsided(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return logits * np.array([0.4, 1.0, 2.5, 1.0]) + np.array([0.0, 1.0, 0.0, -1.0]), target
 
 
+@pytest.mark.slow
 def test_vector_scaling_mends_labels_of_different_scale() -> None:
     logits, target = lopsided(3000, 3)
     fresh, fresh_target = lopsided(6000, 4)

@@ -144,6 +144,7 @@ async def test_an_artifact_of_another_task_or_an_edited_one_is_refused(tmp_path:
         load_escalation(tmp_path / "answers", embed_like=no_embedder)
 
 
+@pytest.mark.slow
 async def test_requests_that_say_nothing_are_refused() -> None:
     same = Escalations(["the same words"] * 200, [True, False] * 100, [True] * 200, {})
     with pytest.raises(ModelError, match="SG313 nothing in these requests"):

@@ -40,6 +40,7 @@ def said(given: socket.socket) -> tuple[int, dict[str, str]]:
     return int(head.split()[1]), json.loads(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "])
 def test_a_head_that_does_not_come_ends_the_connection(client: httpx.Client, begun: bytes) -> None:
     with connection(client) as slow:
@@ -48,6 +49,7 @@ def test_a_head_that_does_not_come_ends_the_connection(client: httpx.Client, beg
         assert (status, problem["code"]) == (408, "SG622")
 
 
+@pytest.mark.slow
 def test_bytes_that_trickle_in_buy_no_time(client: httpx.Client) -> None:
     with connection(client) as slow:
         slow.settimeout(0.05)
@@ -60,6 +62,7 @@ def test_bytes_that_trickle_in_buy_no_time(client: httpx.Client) -> None:
         assert told.startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_longer_than_its_head_may_is_answered(client: httpx.Client) -> None:
     answer = client.post("/v1/runs", json={"text": "wait 1.2"})
     assert answer.json()["status"] == "answered"

@@ -124,6 +124,7 @@ def test_no_label_names_a_person_or_has_words_of_a_request() -> None:
     assert value(text, "sluicegate_http_request_duration_seconds_count", method="other") == 1
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_budget_is_told_and_not_of_whom() -> None:
     plain = load(WORKFLOW / "workflow.yaml")
     budget = BudgetConfig(per_day_usd=2.0, per_principal_day_usd=1.0)

@@ -26,6 +26,7 @@ def hints(tool: Tool) -> tuple[bool | None, ...]:
     return given.read_only_hint, given.destructive_hint, given.idempotent_hint, given.open_world_hint
 
 
+@pytest.mark.slow
 def test_hints_follow_from_the_tools_that_a_workflow_may_call() -> None:
     found = tools(CONFIGS / "helpdesk" / "workflow.yaml", PATTERNS / "3-rag-slm" / "workflow.yaml")
     assert hints(found["helpdesk"]) == (False, True, False, True)

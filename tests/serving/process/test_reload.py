@@ -184,6 +184,7 @@ async def test_what_is_missing_elsewhere_is_tried_again(tmp_path: Path, monkeypa
         assert (at(service), service.versions.fault) == ("2", None)
 
 
+@pytest.mark.slow
 async def test_a_promoted_version_stays(tmp_path: Path) -> None:
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")
     other = tmp_path / "flow" / "two.yaml"

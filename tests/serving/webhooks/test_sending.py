@@ -108,6 +108,7 @@ def talking(words: bytes, *, on: bool) -> Generator[str]:
         thread.join(60)
 
 
+@pytest.mark.slow
 def test_a_receiver_that_says_nothing_is_left_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "ATTEMPT_S", 0.3)
     with talking(b"", on=False) as url:

@@ -66,6 +66,7 @@ def test_an_ssn_is_a_number_of_the_united_states_where_only_that_is_asked_for() 
     assert {one.label for one in presidio(("id-us",), 0.4)(text)} == {"id-us"}
 
 
+@pytest.mark.slow
 def test_no_finding_lies_within_another(find: Find) -> None:
     text = "Write to ann.lee@corp.example.com."
     assert [(one.start, one.end, one.label) for one in find(text)] == [(9, 33, "email")]

@@ -181,6 +181,7 @@ def test_others_are_told_nothing(client: httpx.Client) -> None:
     assert (own.status_code, "ann asked this and may not decide on it" in own.text) == (403, True)
 
 
+@pytest.mark.slow
 def test_what_rests_on_a_document_that_they_may_not_read_is_withheld(client: httpx.Client) -> None:
     with served(service(open_version=Desk(forbidden=frozenset({"kb-1"})))) as other:
         run = ask(other)

@@ -112,12 +112,14 @@ def test_they_show_what_is_kept_and_escape_it(client: httpx.Client, filled: list
     assert "Promote the challenger…" in shadow
 
 
+@pytest.mark.slow
 def test_answers_of_evaluations_are_not_shown(client: httpx.Client, filled: list[str]) -> None:
     """They may rest on documents that are not for every operator; each request has its text once, where it differs."""
     text = client.get("/console/evaluations/2").text
     assert text.count("onerror") == 4  # the request that differs, there and as an incorrect one; the broken one's two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [EMPLOYEE, AUDITOR])
 def test_who_may_not_is_offered_nothing_and_refused(
     client: httpx.Client, filled: list[str], who: dict[str, str], own_home: Path

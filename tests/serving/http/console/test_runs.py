@@ -208,6 +208,7 @@ def test_who_was_away_too_long_reads_the_list_anew(client: httpx.Client) -> None
     assert feed_of(client, OPERATOR).endswith(f"since={anew['id']}")
 
 
+@pytest.mark.slow
 def test_a_stream_ends_with_its_session(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "_CHECK_S", 0.05)
     tokens = TokenFile(tmp_path / "tokens.json")
