@@ -55,7 +55,7 @@ def test_what_was_accepted_is_done_once_whatever_ended_its_process(found: dict[s
         decided = bool(after["decisions"])
         for name, facts in after["found"].items():
             expected = "waiting" if name == "waits" and not decided else "answered"
-            assert facts == [expected, expected, f"{name}-talk"], (point, name)
+            assert facts == [expected, expected, f"{name}-talk"], (point, name, facts)
         assert set(after["accepted"]) - {"decision"} <= set(after["found"]), f"{point}: an accepted run is lost"
         assert decided or "decision" not in after["accepted"], f"{point}: a decision is lost"
         assert after["decisions"] in ([], [1]), f"{point}: a decision was repeated, or never carried out"
