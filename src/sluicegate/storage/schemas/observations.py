@@ -90,8 +90,8 @@ ALTER TABLE given RENAME TO scores;
 CREATE INDEX scores_by_run ON scores (run_id);
 """),
         # a run's observations repeat each other's words, and each had names of its own to be found by: one block of
-        # them, packed, is a third. The functions are those of SQLite's shell, which reads the view as any other.
-        # What a query over many runs wants is a column of theirs
+        # them, packed, is a third. The functions are those of SQLite's shell, which reads the view as any other,
+        # and the views over it go on by its name. What a query over many runs wants is a column of theirs
         Migration("""
 ALTER TABLE runs ADD COLUMN needs_large REAL;
 UPDATE runs SET needs_large = (
@@ -110,33 +110,12 @@ INSERT INTO packed_spans
     FROM (SELECT * FROM spans ORDER BY run_id, seq) GROUP BY run_id
   );
 CREATE INDEX packed_spans_by_run ON packed_spans (run_id);
-DROP VIEW steps;
-DROP VIEW decisions;
-DROP VIEW model_calls;
 DROP TABLE spans;
 CREATE VIEW spans AS
   SELECT seq - count + 1 + key AS seq, value ->> 0 AS span_id, run_id, value ->> 1 AS parent, value ->> 2 AS name,
     value ->> 3 AS type, value ->> 4 AS start_ns, value ->> 5 AS end_ns, value ->> 6 AS level, value ->> 7 AS message,
     value -> 8 AS attributes
   FROM packed_spans, json_each(CAST(sqlar_uncompress(content, size) AS TEXT));
-CREATE VIEW steps AS
-  SELECT seq, span_id, run_id, name AS node, attributes ->> 'kind' AS kind, attributes ->> 'visit' AS visit, start_ns,
-    (end_ns - start_ns) / 1e6 AS ms, level, message
-  FROM spans WHERE attributes ->> 'node' IS NOT NULL;
-CREATE VIEW decisions AS
-  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken,
-    attributes -> 'not_taken' AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values",
-    attributes ->> 'confidence' AS confidence, attributes ->> 'threshold' AS threshold,
-    attributes ->> 'reason' AS reason, start_ns
-  FROM spans WHERE type = 'event' AND attributes ->> 'to' IS NOT NULL;
-CREATE VIEW model_calls AS
-  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model,
-    attributes ->> 'asked' AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt,
-    attributes ->> 'prompt_hash' AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens,
-    attributes ->> 'completion_tokens' AS completion_tokens, attributes ->> 'usd' AS usd,
-    attributes ->> 'finish' AS finish, attributes ->> 'confidence' AS confidence, start_ns,
-    (end_ns - start_ns) / 1e6 AS ms, level, message
-  FROM spans WHERE type IN ('generation', 'embedding') AND attributes ->> 'asked' IS NOT NULL;
 """),
     ),
     local=True,
