@@ -49,12 +49,19 @@ class PageLine:
         return self.top - self.bottom
 
     @property
+    def bullet(self) -> str:
+        """The mark of a list that it begins with, and the space behind it; empty without one."""
+        if found := _BULLET.match(self.text):
+            return found[0]
+        # Word's mark of the second level is a letter
+        return "o " if self.cells[0] == "o" and len(self.cells) > 1 else ""
+
+    @property
     def marked(self) -> bool:
         """The mark of a list stands before it, apart from its text."""
         mark, *said = self.cells
-        # Word's mark of the second level is a letter
-        bullet = _BULLET.fullmatch(mark) or mark == "o"
-        return bool(said) and bool(bullet or (len(said) == 1 and _NUMBERING.fullmatch(mark)))
+        numbering = len(said) == 1 and _NUMBERING.fullmatch(mark)
+        return bool(said) and (mark == self.bullet.strip() or bool(numbering))
 
 
 @dataclass(slots=True)
@@ -166,17 +173,16 @@ def _paragraphs(lines: Sequence[PageLine], words: Mapping[str, int], usual: floa
     """Paragraphs, list items and headings, by the space above a line and the size of its letters."""
     text, above, last = "", None, 0
     for line in lines:
-        bullet = _BULLET.match(line.text) or (re.match(r"o ", line.text) if line.cells[0] == "o" else None)
         number = _number(line.text)
         begins = number and (number == last + 1 or text.endswith(_ENDED))
-        begins = begins or bullet or line.marked
+        begins = begins or line.bullet or line.marked
         # the lines of a heading are as far apart as its letters are large
         room = usual * max(1.0, line.size / size)
         if above and (begins or (_apart(above, line, room) and not _in_next_column(above, line, text))):
             yield text
             text = ""
         last = number if number and not text else last
-        said = f"- {line.text[bullet.end() :]}" if bullet else line.text
+        said = f"- {line.text[len(line.bullet) :]}" if line.bullet else line.text
         title = not text and line.size > _LARGE * size and not said.endswith(_ENDED)
         text = _joined(text, said, words) if text else f"## {said}" if title else said
         above = line
