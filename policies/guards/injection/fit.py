@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
+from sluicegate.learning.contrast import log_count_ratio
 from sluicegate.learning.threshold import least_rows, strength
 from sluicegate.policies.guards.injection.disguises import Reading, squeeze
 from sluicegate.policies.guards.injection.likeness import clusters
@@ -213,20 +214,17 @@ def _linear(seen: _Seen, attack: NDArray[np.bool_], prior: _Linear, rounds: int 
 
 
 def _spread(seen: _Seen, attack: NDArray[np.bool_]) -> Floats:
-    """The standard deviation of the prior of each weight (`WIDTH`): for an n-gram, the size of the logarithm of its
-    share among the n-grams of attacks over that among those of harmless texts (Wang and Manning 2012). With all equal,
-    a sixth fewer jailbreaks are found where as many harmless texts are flagged.
+    """The standard deviation of the prior of each weight (`WIDTH`): for an n-gram, the log-count ratio of attacks to
+    harmless texts. With all equal, a sixth fewer jailbreaks are found where as many harmless texts are flagged.
     """
     whole = seen.first & ~seen.copied
-    found, total = list[Floats](), np.zeros(COLUMNS)
-    for which in (attack, ~attack):
-        count = np.bincount(seen.matrix[whole & which[seen.owner]].indices, minlength=WIDTH)[:COLUMNS]
-        total += count
-        found.append(np.log((count + SMOOTHING) / (count + SMOOTHING).sum()))
-    spread = np.ones(WIDTH)
-    spread[:COLUMNS] = np.abs(found[0] - found[1]) + LEAST_SPREAD
-    spread[:COLUMNS] /= np.sqrt(np.square(spread[:COLUMNS][total > 0]).mean())
-    return spread
+    attacks, harmless = (
+        np.bincount(seen.matrix[whole & which[seen.owner]].indices, minlength=WIDTH)[:COLUMNS]
+        for which in (attack, ~attack)
+    )
+    ratio = log_count_ratio(attacks + SMOOTHING, harmless + SMOOTHING) + LEAST_SPREAD
+    usual = np.sqrt(np.square(ratio[attacks + harmless > 0]).mean())
+    return np.concatenate([ratio / usual, np.ones(WIDTH - COLUMNS)])
 
 
 def _regressed(

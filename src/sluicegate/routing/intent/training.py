@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.extras import fitting
+from sluicegate.learning.contrast import log_count_ratio
 from sluicegate.learning.projection import fit_projection
 from sluicegate.learning.similarity import RidgeFit, fit_kernel, fit_ridge, landmarks_of
 from sluicegate.routing.calibration.calibration import smoothed_loss
@@ -298,7 +299,7 @@ def _contrasted(seen: Any, target: Any, classes: int, cost: float) -> tuple[Floa
     for number in range(classes):
         inside = 1 + np.asarray(present[target == number].sum(axis=0)).ravel()
         outside = 2 + everywhere - inside
-        ratio = np.abs(np.log((inside / inside.sum()) / (outside / outside.sum()))).clip(max=MOST_CONTRAST)
+        ratio = log_count_ratio(inside, outside).clip(max=MOST_CONTRAST)
         model = fitting("sklearn.svm").LinearSVC(C=cost, random_state=0, max_iter=2000)
         model.fit(seen @ sparse.diags(ratio.astype(np.float32)), target == number)
         weights[number], bias[number] = model.coef_[0] * ratio, model.intercept_[0]
