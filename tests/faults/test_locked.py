@@ -2,6 +2,8 @@
 
 import fcntl
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,27 @@ async def test_a_run_stops_at_a_store_that_is_held_and_goes_on_later(made: Runne
     assert (await made.decide("risky", "approve", LEAD)).status == "answered"
     assert left_behind(tmp_path)["tickets"] == 2, "an order was lost or placed twice"
     assert verify(tmp_path / "audit").findings == ()
+
+
+def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
+    # SQLite itself does not wait to change the mode of a file
+    other = sqlite3.connect(tmp_path / "new.sqlite", isolation_level=None, check_same_thread=False)
+    other.executescript("BEGIN IMMEDIATE; CREATE TABLE writing (number INTEGER)")
+    done = threading.Timer(0.05, other.execute, ["COMMIT"])
+    done.start()
+    with closing(sqlite.connect(tmp_path / "new.sqlite")) as connection:
+        assert connection.execute("SELECT * FROM writing").fetchall() == []
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    done.join()
+
+
+@pytest.mark.usefixtures("made")
+def test_a_new_file_that_another_process_keeps_is_told(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "new.sqlite", isolation_level=None)
+    other.executescript("BEGIN IMMEDIATE; CREATE TABLE writing (number INTEGER)")
+    with pytest.raises(RunError) as caught:
+        sqlite.connect(tmp_path / "new.sqlite")
+    assert caught.value.code == "SG608"
 
 
 async def test_a_decision_that_cannot_be_kept_is_not_taken(made: Runner, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ last commits but never corrupts. What must survive a power cut too is `durable` 
 
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ __all__ = ["connect", "explained", "transaction", "written_at"]
 
 PATIENCE_S = 10.0
 """Seconds that a writer waits for another one."""
+_AGAIN_S = 0.005
 
 
 class _Connection(sqlite3.Connection):
@@ -59,7 +61,7 @@ def connect(path: Path | str, schema: Schema | None = None, *, look: bool = Fals
         connection.create_function("sqlar_uncompress", 2, _unpacked, deterministic=True)
         if copied:
             _copy(Path(path).absolute(), connection)
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute(f"PRAGMA synchronous={'FULL' if schema and schema.durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys=ON")
         if schema:
@@ -71,6 +73,20 @@ def connect(path: Path | str, schema: Schema | None = None, *, look: bool = Fals
                 connection.close()
                 raise
         return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait by itself to change the mode of a new file while another process opens or closes it: it
+    holds a lock that the other one may be waiting for."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(_AGAIN_S)
 
 
 def _packed(content: bytes) -> bytes:
