@@ -161,7 +161,7 @@ test-langfuse-4: install
 
 # the client's newest major; guardrails-ai does not allow it beside itself
 test-openai-3: install
-	$(RUN) --with "openai==3.57.0" pytest -q -m "not slow" tests/serving/http/openai
+	$(RUN) --with "openai==3.57.0" pytest -q tests/serving/http/openai
 
 # 300 kills, cuts and other faults on machines that share a database; Linux, as root
 test-machines: install

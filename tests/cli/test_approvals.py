@@ -126,6 +126,7 @@ def test_an_edit_goes_out_in_place_of_the_draft(workflow: Path) -> None:
     assert said("edit", run, "Ask your manager.", *LEAD)["answer"] == "Ask your manager."
 
 
+@pytest.mark.slow
 def test_a_rejection_refuses(workflow: Path) -> None:
     decided = said("reject", ask(workflow), *LEAD, "--reason", "not without a ticket")
     assert (decided["status"], decided["path"]) == ("refused", "refused")

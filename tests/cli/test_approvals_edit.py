@@ -73,6 +73,7 @@ def test_an_edited_argument_is_what_the_tool_is_called_with(desk: Path) -> None:
     assert decided["tool_calls"][0]["arguments"] == after
 
 
+@pytest.mark.slow
 def test_before_and_after_are_shown_and_recorded(desk: Path) -> None:
     run = ask(desk)
     shown = command("approvals", "edit", run, "--set", "title=Paper jam on floor 2", *LEAD).stdout

@@ -56,6 +56,7 @@ def test_what_was_not_delivered_is_listed_retried_and_dropped() -> None:
     assert nothing.exception.code == "SG603"
 
 
+@pytest.mark.slow
 def test_a_destination_is_tested_before_it_is_needed(tmp_path: Path) -> None:
     with Hooks((200, {}), (404, {})) as hooks:
         file = str(hooks_file(tmp_path, hooks.url))

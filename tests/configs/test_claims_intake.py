@@ -193,6 +193,7 @@ async def test_where_the_record_is_not_theirs_a_clerk_decides(verdict: str, onwa
     assert len(tickets(done)) == (verdict == "approve")
 
 
+@pytest.mark.slow
 async def test_where_they_have_no_record_nothing_is_looked_at() -> None:
     models = Reader()
     outcome = await opened(retriever=Register(own=[]), models=models).runner.run(said(), ANN)
@@ -221,6 +222,7 @@ async def test_no_model_is_asked_about_what_policy_keeps_for_people() -> None:
     assert outcome.waiting["node"] == "approve"
 
 
+@pytest.mark.slow
 async def test_a_question_on_the_terms_is_answered_from_them() -> None:
     outcome = await opened("cover").runner.run("Is a wet carpet insured?", ANN)
     assert way(outcome.state) == ["classify", "gate", "facts", "answer", "check", "respond"]

@@ -23,6 +23,7 @@ def test_a_session_steps_through_branches_as_the_page_says(own_home: Path, monke
     assert out.getvalue() == printed
 
 
+@pytest.mark.slow
 def test_a_session_steps_into_a_sub_workflow_as_the_page_says(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

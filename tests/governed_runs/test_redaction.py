@@ -121,6 +121,7 @@ async def test_its_bytes_are_in_the_erasable_store_alone(desk: Desk) -> None:
     assert places(OWN, vault=True)
 
 
+@pytest.mark.slow
 async def test_a_run_that_fails_or_waits_is_clean_too(desk: Desk) -> None:
     desk.router.label = "risky"
     desk.says(f"Ask {DOCUMENT}.")

@@ -26,6 +26,7 @@ def right(scores: NDArray[np.float32], goal: NDArray[np.float32]) -> float:
     return float((scores.argmax(axis=1) == goal.argmax(axis=1)).mean())
 
 
+@pytest.mark.slow
 def test_left_out_scores_are_those_of_fits_without_the_row() -> None:
     embeddings, goal = data(60)
     found = fit_kernel(embeddings, goal, sharpness=SHARPNESS, penalties=(0.1,), better=right)

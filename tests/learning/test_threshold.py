@@ -18,6 +18,7 @@ def true_error(threshold: float) -> float:
     return float(1 - (accepted**1.3).mean())
 
 
+@pytest.mark.slow
 def test_the_bound_holds_at_its_rate() -> None:
     """Over many draws of calibration rows, the promised error is broken at most as often as promised."""
     random = np.random.default_rng(0)

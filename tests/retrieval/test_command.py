@@ -58,6 +58,7 @@ def test_a_table_says_what_changed(folder: Path) -> None:
     assert "- knowledge/vpn.md" in gone.output
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_is_named_and_the_command_fails(folder: Path) -> None:
     (folder / "more" / "bad.md").write_bytes(b"caf\xe9 \x81")
     result = ingest(str(folder))

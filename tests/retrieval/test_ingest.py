@@ -57,6 +57,7 @@ async def test_only_what_changed_is_embedded(desk: Desk) -> None:
     assert retriever.version("kb") != before
 
 
+@pytest.mark.slow
 async def test_a_change_of_facts_embeds_nothing(desk: Desk) -> None:
     desk.article("vpn.md", "# VPN\n\nReset the vpn token.")
     await desk.ingest()

@@ -306,6 +306,7 @@ def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
     assert bool(loaded.notes) == guessed
 
 
+@pytest.mark.slow
 def test_a_word_file_says_what_its_readers_see(tmp_path: Path) -> None:
     def paragraph(*runs: str, style: str = "") -> str:
         return f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr>{"".join(runs)}</w:p>'
@@ -486,6 +487,7 @@ def test_in_a_pdf_a_mark_with_a_text_after_a_wide_space_is_an_item_and_no_row_of
     assert "| 2. | Paris | 160 |" in blocks[5]
 
 
+@pytest.mark.slow
 def test_a_pdf_may_have_boxes_marks_and_wide_spaces_that_are_no_tables(tmp_path: Path) -> None:
     frame, empty = "50 50 500 740 re S", "72 300 100 20 re S 172 300 100 20 re S"
     mark = "70 654 4 4 re f 70 640 4 4 re f"

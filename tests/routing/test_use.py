@@ -109,5 +109,6 @@ def test_a_proposal_never_takes_the_place_of_what_serves(workflow: Path, tmp_pat
     assert "is the artifact in use" in result.output
 
 
+@pytest.mark.slow
 def test_since_must_be_a_duration() -> None:
     assert CliRunner().invoke(app, ["drift", str(HELPDESK), "--since", "soon"]).exit_code == 2

@@ -64,6 +64,7 @@ async def test_who_waits_is_carried_by_the_level_of_their_role_and_then_by_arriv
         assert await order(service, *waiting) == ["High?", "First?", "Next?", "Low?", "Lower?"]
 
 
+@pytest.mark.slow
 async def test_what_has_waited_long_enough_comes_first_all_the_same(
     each_place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ async def test_each_person_has_the_rate_of_their_role(each_place: str, tmp_path:
         assert service.rates.refused == 6
 
 
+@pytest.mark.slow
 async def test_a_retry_a_decision_and_an_answer_are_no_new_requests(each_place: str, tmp_path: Path) -> None:
     async with limited(tmp_path, "limits: {principals: {default: 1 per day}}\n") as service:
         waits = await service.ask("access please", ANN, request_id="one")

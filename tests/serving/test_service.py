@@ -454,6 +454,7 @@ async def test_a_sweep_finds_interrupted_runs_by_an_index(own_home: Path) -> Non
     store.close()
 
 
+@pytest.mark.slow
 async def test_a_sweep_reads_what_is_new_and_what_is_due_and_nothing_else(
     desk: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

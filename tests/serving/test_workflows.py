@@ -45,6 +45,7 @@ async def test_each_answers_and_is_found_by_its_runs(two: list[Service]) -> None
         assert "alpha, beta" in (caught.value.hint or "")
 
 
+@pytest.mark.slow
 async def test_a_run_of_another_machine_is_found_by_its_record(two: list[Service]) -> None:
     async with Workflows(two) as workflows:
         run = (await workflows.of("beta").ask("access please", ANN)).run
@@ -126,6 +127,7 @@ async def test_all_are_withdrawn_and_closed_together(two: list[Service]) -> None
             await each.ask("How?", ANN)
 
 
+@pytest.mark.slow
 async def test_the_ledger_is_opened_once_for_those_who_ask_for_caps(
     two: list[Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_capped_metrics_are_shares_of_the_cap_and_lower_is_better() -> None:
     assert gate.bounds.mean == pytest.approx(-0.9)
 
 
+@pytest.mark.slow
 def test_safety_is_looked_at_when_the_plan_says() -> None:
     assert looks(plan()) == [200, 400, 800, 1600]
     # 200 pairs without an event: 1 - 0.0125 ** (1 / 200)

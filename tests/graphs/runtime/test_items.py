@@ -156,6 +156,7 @@ async def test_more_items_than_allowed_are_refused_or_cut(size: int, own_home: P
     assert f"{size:,} elements" in cut.state["trail"][1]["branch"]["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("over", "said"),
     [

@@ -24,6 +24,7 @@ def _eval(guard: str, name: str, *options: str) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_injection() -> None:
     figures = _eval("injection", "injection_dev")
     assert figures["rows"] == 280

@@ -16,6 +16,7 @@ def texts_with_findings(draw: st.DrawFn) -> tuple[str, list[Finding]]:
     return text, [Finding(min(a, b), max(a, b), label) for a, b, label in spans]
 
 
+@pytest.mark.slow
 @given(texts_with_findings())
 def test_restore_undoes_redact(case: tuple[str, list[Finding]]) -> None:
     text, findings = case

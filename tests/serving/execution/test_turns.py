@@ -64,6 +64,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     many=st.integers(1, 3),

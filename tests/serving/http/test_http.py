@@ -149,6 +149,7 @@ def test_nobody_sees_what_is_not_theirs(client: httpx.Client) -> None:
     problem(client.get(f"/v1/runs/{run[:10]}"), 404, "SG603")
 
 
+@pytest.mark.slow
 def test_what_people_write_hides_nothing_from_who_reads_it(client: httpx.Client) -> None:
     run = client.post("/v1/runs", json={"text": "access please"}).json()["run"]
     body = {"verdict": "reject", "reason": "not \u202enow\u0007\u2066"}
@@ -158,6 +159,7 @@ def test_what_people_write_hides_nothing_from_who_reads_it(client: httpx.Client)
     problem(client.post(address, content=endless, headers=kind), 422, "SG622")
 
 
+@pytest.mark.slow
 def test_feedback_is_a_score_of_the_run(client: httpx.Client, own_home: Path) -> None:
     run = client.post("/v1/runs", json={"text": "How?"}).json()["run"]
     address = f"/v1/runs/{run}/feedback"
@@ -174,6 +176,7 @@ def test_feedback_is_a_score_of_the_run(client: httpx.Client, own_home: Path) ->
     store.close()
 
 
+@pytest.mark.slow
 def test_progress_comes_as_events_and_ends_with_the_result(client: httpx.Client) -> None:
     with client.stream("POST", "/v1/runs", json={"text": "How?", "stream": True}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")

@@ -101,6 +101,7 @@ async def test_what_is_allowed_is_allowed() -> None:
     assert report.results[0]["passed"]
 
 
+@pytest.mark.slow
 def test_nothing_is_downloaded_and_nothing_of_the_text_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_inbox_has_what_waits_for_the_viewer_longest_first(client: httpx.Cli
     assert "<form" not in part
 
 
+@pytest.mark.slow
 def test_a_page_that_was_read_while_the_run_went_on_shows_the_decision(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
     assert [reads(address) for address in addresses] == before
 
 
+@pytest.mark.slow
 def test_of_what_waits_for_others_little_is_read(client: httpx.Client, reads: Callable[..., tuple[int, int]]) -> None:
     before = reads("/console", {"x-user": "ben"})
     for number in range(5):

@@ -51,6 +51,7 @@ def signed_in(client: httpx.Client, token: str, target: str = "/console") -> htt
     return client.post("/console/sign-in", data={"csrf": csrf(page), "token": token, "next": target})
 
 
+@pytest.mark.slow
 async def test_a_token_signs_in_and_its_revocation_ends_the_session(client: httpx.Client, tokens: TokenFile) -> None:
     token = tokens.add("lea", Named(id="lea", roles=["helpdesk-lead"]))
     asked = client.get("/console?x=1")

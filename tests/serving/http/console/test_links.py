@@ -106,6 +106,7 @@ def test_an_edit_is_seen_before_it_is_sent(client: httpx.Client, anybody: httpx.
     assert said(done) == "Decided: You edited this and sent it. The link is used up."
 
 
+@pytest.mark.slow
 def test_a_form_that_is_not_from_the_page_is_not_taken(client: httpx.Client, anybody: httpx.Client) -> None:
     run = ask(client)
     path = link(client, run)

@@ -208,6 +208,7 @@ def test_a_thousand_forged_forms_do_nothing(client: httpx.Client, filled: list[s
     assert effects(own_home) == before
 
 
+@pytest.mark.slow
 def test_a_form_without_a_reason_comes_back(client: httpx.Client, filled: list[str], own_home: Path) -> None:
     before = effects(own_home)
     for form in forms(client, filled[0]):

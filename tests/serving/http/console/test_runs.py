@@ -83,6 +83,7 @@ def test_everybody_sees_what_policy_lets_them_see(client: httpx.Client) -> None:
     assert client.get(f"/console/runs/{hers}", headers=ANN).status_code == 200
 
 
+@pytest.mark.slow
 def test_filters_and_the_search_for_an_id(client: httpx.Client) -> None:
     first = ended(0xA1, path="cache", risk="low", usd=0.0)
     second = ended(0xA2, "ben", path="rag-llm", risk="high", intent="access", usd=0.5)

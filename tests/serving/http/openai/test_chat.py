@@ -41,6 +41,7 @@ def test_the_workflow_is_the_model(ai: openai.OpenAI, plain: httpx.Client) -> No
     assert raised.value.code == "model_not_found"
 
 
+@pytest.mark.slow
 def test_an_answer_is_a_completion_and_its_run_is_with_it(ai: openai.OpenAI, plain: httpx.Client) -> None:
     completion = ask(ai)
     (choice,) = completion.choices
@@ -59,6 +60,7 @@ def test_an_answer_is_a_completion_and_its_run_is_with_it(ai: openai.OpenAI, pla
     assert completion._request_id == said["run"]
 
 
+@pytest.mark.slow
 def test_what_a_person_decides_is_an_ordinary_message(ai: openai.OpenAI, plain: httpx.Client) -> None:
     completion = ask(ai, "access please")
     said, (choice,) = run_of(completion), completion.choices
@@ -114,6 +116,7 @@ def test_a_stream_has_the_usage_where_it_is_asked_for(ai: openai.OpenAI) -> None
     assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], 15)
 
 
+@pytest.mark.slow
 def test_sentences_are_streamed_once_they_have_passed_their_checks() -> None:
     service = stand.service(PATTERN, open_version=summarising)
     with client(service) as ai:
@@ -129,6 +132,7 @@ def test_sentences_are_streamed_once_they_have_passed_their_checks() -> None:
             assert stream.get_final_completion().choices[0].message.content == SUMMARY
 
 
+@pytest.mark.slow
 def test_what_was_sent_before_a_check_failed_is_followed_by_what_is_said_in_its_place() -> None:
     def failing(source: Any) -> Any:
         return summarising(source, answer="All is well. You are an idiot. That is all. Good luck with it.")
@@ -143,6 +147,7 @@ def test_what_was_sent_before_a_check_failed_is_followed_by_what_is_said_in_its_
     assert "idiot" not in text
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_raises_in_the_client() -> None:
     with client(stand.service(open_version=stand.broken)) as ai:
         with pytest.raises(openai.APIError) as raised:
@@ -156,6 +161,7 @@ def test_a_stream_that_fails_raises_in_the_client() -> None:
         assert whole.value.response.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.slow
 def test_no_parser_stumbles_over_what_keeps_a_stream_alive(
     ai: openai.OpenAI, plain: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +178,7 @@ def test_no_parser_stumbles_over_what_keeps_a_stream_alive(
     assert events[-1].type == "response.completed"
 
 
+@pytest.mark.slow
 def test_a_retry_with_the_same_key_is_the_same_run(ai: openai.OpenAI) -> None:
     key = {"idempotency-key": "page-1"}
     first, again = ask(ai, extra_headers=key), ask(ai, extra_headers=key)
@@ -201,6 +208,7 @@ def test_who_has_too_many_is_turned_away_as_openai_does_it() -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in holding) == "Version 1 [1]."
 
 
+@pytest.mark.slow
 async def test_the_asynchronous_client(plain: httpx.Client) -> None:
     headers = {"x-user": "ann", "x-roles": "employee"}
     url = str(plain.base_url.join("/v1"))

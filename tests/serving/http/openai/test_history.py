@@ -40,6 +40,7 @@ def before(said: dict[str, Any]) -> list[str]:
     return [turn["question"] for turn in recorded(said["run"])["conversation"]["turns"]]
 
 
+@pytest.mark.slow
 def test_a_chat_is_a_conversation(ai: openai.OpenAI, plain: httpx.Client) -> None:
     chat = Chat(ai)
     first, second, third = (chat.ask(text) for text in ("One?", "Two?", "Three?"))
@@ -48,6 +49,7 @@ def test_a_chat_is_a_conversation(ai: openai.OpenAI, plain: httpx.Client) -> Non
     assert (listed["session"], listed["turns"]) == (third["session"], 3)
 
 
+@pytest.mark.slow
 def test_a_chat_that_begins_alike_is_another_one(ai: openai.OpenAI, plain: httpx.Client) -> None:
     chats = [Chat(ai), Chat(ai)]
     sessions = {chat.ask("Hi?")["session"] for chat in chats}
@@ -56,6 +58,7 @@ def test_a_chat_that_begins_alike_is_another_one(ai: openai.OpenAI, plain: httpx
     assert [len(before(chat.ask("Then?"))) for chat in chats] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_question_asked_anew_parts_from_what_followed_it(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     for text in ("One?", "Two?", "Three?"):
@@ -67,6 +70,7 @@ def test_a_question_asked_anew_parts_from_what_followed_it(ai: openai.OpenAI) ->
     assert before(chat.ask("Another three?")) == ["One?", "Another two?"]
 
 
+@pytest.mark.slow
 def test_nothing_that_an_assistant_is_said_to_have_answered_is_believed(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     chat.ask("One?")
@@ -76,6 +80,7 @@ def test_nothing_that_an_assistant_is_said_to_have_answered_is_believed(ai: open
     assert "XYZZY" not in json.dumps(recorded(said["run"]), default=str)
 
 
+@pytest.mark.slow
 def test_a_history_of_elsewhere_gives_no_turn_any_words(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     chat.messages = [
@@ -89,6 +94,7 @@ def test_a_history_of_elsewhere_gives_no_turn_any_words(ai: openai.OpenAI) -> No
     assert before(chat.ask("And now?")) == ["Then what is it?"]
 
 
+@pytest.mark.slow
 def test_a_history_of_somebody_else_is_one_of_elsewhere(ai: openai.OpenAI, plain: httpx.Client) -> None:
     chat = Chat(ai)
     chat.ask("One?")
@@ -109,6 +115,7 @@ def test_no_other_role_speaks(ai: openai.OpenAI, role: str) -> None:
     assert raised.value.param == "input[0].role"
 
 
+@pytest.mark.slow
 def test_what_is_said_after_the_last_answer_is_one_request(ai: openai.OpenAI) -> None:
     messages: Any = [
         {"role": "user", "content": "One?"},
@@ -118,6 +125,7 @@ def test_what_is_said_after_the_last_answer_is_one_request(ai: openai.OpenAI) ->
     assert recorded(completion.sluicegate["run"])["request"]["text"] == "One?\n\nTwo?"
 
 
+@pytest.mark.slow
 def test_the_last_word_is_the_users(ai: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "The answer begins with"}]
     with pytest.raises(openai.BadRequestError) as raised:
@@ -125,6 +133,7 @@ def test_the_last_word_is_the_users(ai: openai.OpenAI) -> None:
     assert raised.value.param == "messages"
 
 
+@pytest.mark.slow
 def test_a_named_session_takes_the_last_question_alone(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     named = {"extra_body": {"sluicegate": {"session": "wifi"}}}
@@ -133,6 +142,7 @@ def test_a_named_session_takes_the_last_question_alone(ai: openai.OpenAI) -> Non
     assert before(chat.ask("Two?", **named)) == ["One?"]
 
 
+@pytest.mark.slow
 def test_a_retried_turn_is_taken_once(ai: openai.OpenAI, plain: httpx.Client) -> None:
     chat = Chat(ai)
     chat.ask("One?")
@@ -144,6 +154,7 @@ def test_a_retried_turn_is_taken_once(ai: openai.OpenAI, plain: httpx.Client) ->
     assert listed["turns"] == 2
 
 
+@pytest.mark.slow
 def test_a_turn_while_another_is_open_may_be_repeated(ai: openai.OpenAI, plain: httpx.Client) -> None:
     named: Any = {"sluicegate": {"session": "c"}}
     messages: Any = [{"role": "user", "content": "hold"}]
@@ -156,6 +167,7 @@ def test_a_turn_while_another_is_open_may_be_repeated(ai: openai.OpenAI, plain: 
         stand.let_go()
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_history_says_nothing_without_the_persons_key(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     chat.ask("One?")
@@ -175,6 +187,7 @@ def sdk_of_ben(ai: openai.OpenAI) -> openai.OpenAI:
     return ai.with_options(default_headers={"x-user": "ben", "x-roles": "employee"})
 
 
+@pytest.mark.slow
 async def test_who_is_erased_is_recognised_no_more(ai: openai.OpenAI) -> None:
     chat = Chat(ai)
     chat.ask("One?")
@@ -182,6 +195,7 @@ async def test_who_is_erased_is_recognised_no_more(ai: openai.OpenAI) -> None:
     assert before(chat.ask("Two?")) == []
 
 
+@pytest.mark.slow
 def test_what_a_workflow_asks_back_is_answered_by_the_next_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +220,7 @@ def test_what_a_workflow_asks_back_is_answered_by_the_next_message(
 # --- users of an application ---
 
 
+@pytest.mark.slow
 def test_the_users_of_an_application_are_its_principals_where_its_token_may_name_them(tmp_path: Path) -> None:
     file = TokenFile(tmp_path / "tokens.json")
     claims = Claims(roles=["employee"])

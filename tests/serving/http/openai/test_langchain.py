@@ -18,6 +18,7 @@ def run_of(message: BaseMessage) -> str:
     return str(message.response_metadata["id"]).replace("chatcmpl-", "").replace("resp_", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("responses", [False, True])
 def test_a_model_is_invoked_with_a_history(plain: httpx.Client, responses: bool) -> None:
     chat = langchain(plain, use_responses_api=responses, temperature=0)
@@ -35,6 +36,7 @@ def test_a_model_is_invoked_with_a_history(plain: httpx.Client, responses: bool)
     assert [turn["question"] for turn in turns] == ["One?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("responses", [False, True])
 async def test_a_stream_is_put_together(responses: bool) -> None:
     service = stand.service(PATTERN, open_version=summarising)
@@ -50,6 +52,7 @@ async def test_a_stream_is_put_together(responses: bool) -> None:
         assert whole.usage_metadata["total_tokens"] == run["prompt_tokens"] + run["completion_tokens"]
 
 
+@pytest.mark.slow
 def test_a_response_may_follow_the_last_one(plain: httpx.Client) -> None:
     chat = langchain(plain, use_responses_api=True, use_previous_response_id=True)
     history: list[BaseMessage] = [HumanMessage("One?")]
@@ -59,6 +62,7 @@ def test_a_response_may_follow_the_last_one(plain: httpx.Client) -> None:
     assert [turn["question"] for turn in turns] == ["One?"]
 
 
+@pytest.mark.slow
 def test_what_waits_and_who_asks_again(plain: httpx.Client) -> None:
     chat = langchain(plain, include_response_headers=True)
     answer = chat.invoke("access please", extra_headers={"idempotency-key": "share-1"})
@@ -69,6 +73,7 @@ def test_what_waits_and_who_asks_again(plain: httpx.Client) -> None:
     assert run_of(again) == run
 
 
+@pytest.mark.slow
 def test_tools_are_refused_and_not_forgotten(plain: httpx.Client) -> None:
     tool = {"type": "function", "function": {"name": "pay", "parameters": {"type": "object", "properties": {}}}}
     with pytest.raises(openai.BadRequestError) as raised:

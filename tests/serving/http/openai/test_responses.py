@@ -26,6 +26,7 @@ def session_of(response: Response) -> str:
     return response.conversation.id
 
 
+@pytest.mark.slow
 def test_an_answer_is_a_response_and_its_run_is_with_it(ai: openai.OpenAI, plain: httpx.Client) -> None:
     response = ask(ai, metadata={"page": "1"}, max_output_tokens=100)
     assert response.output_text == "Version 1 [1]."
@@ -44,6 +45,7 @@ def test_an_answer_is_a_response_and_its_run_is_with_it(ai: openai.OpenAI, plain
     assert response.usage.total_tokens == run["prompt_tokens"] + run["completion_tokens"]
 
 
+@pytest.mark.slow
 def test_the_events_of_a_stream_are_those_of_openai(ai: openai.OpenAI) -> None:
     events = [*ask(ai, "access please", stream=True)]  # type: ignore[call-overload]
     assert [event.type for event in events] == [
@@ -59,6 +61,7 @@ def test_the_events_of_a_stream_are_those_of_openai(ai: openai.OpenAI) -> None:
     assert done.id == events[0].response.id
 
 
+@pytest.mark.slow
 def test_the_clients_parser_puts_the_sentences_together() -> None:
     service = stand.service(PATTERN, open_version=summarising)
     with client(service) as ai, ai.responses.stream(model=service.name, input=ASKED) as stream:
@@ -67,6 +70,7 @@ def test_the_clients_parser_puts_the_sentences_together() -> None:
         assert "".join(deltas) == SUMMARY == stream.get_final_response().output_text
 
 
+@pytest.mark.slow
 def test_a_response_follows_the_one_it_names(ai: openai.OpenAI, plain: httpx.Client) -> None:
     first = ask(ai, "One?")
     second = ask(ai, "Two?", previous_response_id=first.id)
@@ -84,6 +88,7 @@ def test_a_response_follows_the_one_it_names(ai: openai.OpenAI, plain: httpx.Cli
     assert turns(plain, session_of(other)) == ["One?", "Another two?", "Another three?"]
 
 
+@pytest.mark.slow
 def test_a_response_of_somebody_else_is_not_found(ai: openai.OpenAI, plain: httpx.Client) -> None:
     mine = ask(ai, "One?")
     for other in (mine.id, f"resp_{'f' * 24}", "nonsense"):
@@ -94,6 +99,7 @@ def test_a_response_of_somebody_else_is_not_found(ai: openai.OpenAI, plain: http
     assert turns(plain, session_of(mine)) == ["One?"]
 
 
+@pytest.mark.slow
 def test_a_workflow_without_conversations_has_no_response_to_follow() -> None:
     with client() as ai:
         first = ask(ai)
@@ -103,6 +109,7 @@ def test_a_workflow_without_conversations_has_no_response_to_follow() -> None:
         assert raised.value.code == "previous_response_not_found"
 
 
+@pytest.mark.slow
 def test_a_conversation_may_be_named(ai: openai.OpenAI, plain: httpx.Client) -> None:
     assert session_of(ask(ai, "One?", conversation="wifi")) == "wifi"
     assert session_of(ask(ai, "Two?", conversation={"id": "wifi"})) == "wifi"
@@ -112,6 +119,7 @@ def test_a_conversation_may_be_named(ai: openai.OpenAI, plain: httpx.Client) -> 
     assert raised.value.code == "mutually_exclusive_parameters"
 
 
+@pytest.mark.slow
 def test_items_that_are_sent_again_are_its_turns(ai: openai.OpenAI, plain: httpx.Client) -> None:
     first = ask(ai, [{"role": "user", "content": [{"type": "input_text", "text": "One?"}]}])
     items: list[Any] = [{"role": "user", "content": "One?"}, *first.output, {"role": "user", "content": "Two?"}]
@@ -120,6 +128,7 @@ def test_items_that_are_sent_again_are_its_turns(ai: openai.OpenAI, plain: httpx
     assert turns(plain, session_of(first)) == ["One?", "Two?"]
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_ends_with_the_event_for_it() -> None:
     with client(stand.service(open_version=stand.broken)) as ai:
         events = [*ask(ai, stream=True)]  # type: ignore[call-overload]
