@@ -82,11 +82,12 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-            return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
                 raise
-        time.sleep(_AGAIN_S)
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _packed(content: bytes) -> bytes:
