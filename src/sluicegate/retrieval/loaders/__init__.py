@@ -19,7 +19,7 @@ from sluicegate.retrieval.loaders.dialects import commonmark
 from sluicegate.retrieval.loaders.encoding import clean, decoded, encoding_of
 from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
 from sluicegate.retrieval.loaders.grid import read_csv, table
-from sluicegate.retrieval.loaders.markup import markdown, parsed
+from sluicegate.retrieval.loaders.markup import content, markdown, parsed
 
 __all__ = ["SIDECAR", "SUFFIXES", "UNREAD", "Loaded", "load"]
 
@@ -96,7 +96,7 @@ def _html(path: Path) -> Loaded:
     text, notes = _read(path, markup=True)
     soup = parsed(text)
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
-    return Loaded(markdown(soup), title, html_metadata(soup), notes=notes)
+    return Loaded(markdown(content(soup)), title, html_metadata(soup), notes=notes)
 
 
 def _pdf(path: Path) -> Loaded:

@@ -1,11 +1,13 @@
 """Tables into Markdown, and CSV of every dialect into tables."""
 
 import csv
+import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
-__all__ = ["headed", "read_csv", "table"]
+__all__ = ["named", "naming", "read_csv", "table", "tables"]
 
 _DELIMITERS = ",;\t|"
 _SAMPLE = 200
@@ -29,13 +31,72 @@ def _line(cells: Sequence[str], width: int) -> str:
     return "| " + " | ".join([*said, *[""] * (width - len(cells))]) + " |"
 
 
-def headed(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row of a table that does not say so names its columns: a name is neither empty nor a figure,
-    and of pairs such as "Name:", "Ann" none is a name."""
-    if len(rows) < 2 or len(rows[0]) < 2:
+def tables(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The blocks of a table: a row that is one cell from end to end, as in `[text]`, is a paragraph, and the rows below
+    it are a table with the same names."""
+    part: list[Sequence[str]] = []
+    for row in rows:
+        if len(row) > 1:
+            part.append(row)
+            continue
+        if part:
+            yield table(names, part)
+        yield row[0]
+        part = []
+    if part or not rows:
+        yield table(names, part)
+
+
+def naming(rows: Sequence[Sequence[str]], *, spanning: bool) -> int:
+    """How many rows name the columns, from the first, in a table that does not say so; with `spanning` a cell of the
+    first row spans several of them, whose own names may be below it."""
+    if _headed(rows):
+        return 1
+    if not spanning or len(rows) < 3 or not len(rows[0]) == len(rows[1]) > 1:
+        return 0
+    below = [*zip(*(row for row in rows[2:] if len(row) > 1), strict=False)]
+    own = all(
+        name == above
+        or not re.search(r"\d", name)
+        or _YEAR.fullmatch(name)
+        or (not _is_figure(name) and _figures(cells))
+        for above, name, cells in zip(*rows[:2], below, strict=False)
+    )
+    values = {cell for column in below[1:] for cell in column}
+    return 2 if own and not values & {*rows[1]} and _headed([named(rows[:2]), *rows[2:]]) else 0
+
+
+def named(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The names of the columns that these rows give them together."""
+    return [" ".join({text: None for text in column if text}) for column in zip(*rows, strict=True)]
+
+
+def _headed(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns of the others: each of its cells is a name, but for the corner above the
+    names of the rows, and of pairs such as "Name:", "Ann" none is one."""
+    rows = [row for row in rows if len(row) > 1]
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1 or len({*rows[0]}) < len(rows[0]):
         return False
-    named = all(cell and not re.search(r"\d", cell) for cell in rows[0]) and len({*rows[0]}) == len(rows[0])
-    return named and not all(row[0].endswith(":") for row in rows if row)
+    first, *below = ([cell.strip() for cell in row] for row in rows)
+    corner = not first[0] and all(row[0] for row in below)
+    columns = [*zip(*below, strict=True)]
+    named = all(_names(cell, columns[at], first) for at, cell in enumerate(first) if at or not corner)
+    return named and not all(row[0].endswith(":") for row in (first, *below))
+
+
+def _names(cell: str, below: Sequence[str], first: Sequence[str]) -> bool:
+    """Whether a cell of the first row can name what is below it: with figures in it, such as "Q1" or "2027", only as
+    one of several alike, or above figures, and where nothing below is like it."""
+    if not re.search(r"\d", cell):
+        return bool(cell)
+    if _YEAR.fullmatch(cell):
+        return cell != first[0] and not any(_YEAR.fullmatch(other) for other in below)
+    alike = sum(_shape(other) == _shape(cell) for other in first) > 1
+    return cell[0].isalpha() and (alike or _figures(below)) and all(_shape(other) != _shape(cell) for other in below)
+
+
+def _shape(cell: str) -> str:
+    return re.sub(r"\d+", "0", cell)
 
 
 def read_csv(text: str) -> tuple[list[str], list[str], list[list[str]]]:
@@ -51,19 +112,53 @@ def read_csv(text: str) -> tuple[list[str], list[str], list[list[str]]]:
     if not rows:
         raise ValueError("contains no text")
     above = _above(rows)
-    rows = rows[len(above) :]
+    # a comment of some tools
+    rows = [row for row in rows[len(above) :] if len(row) > 1 or not above or not row[0].startswith("#")]
     if _is_one_of(rows):
         return above, [""] * len(rows[0]), rows
     if len(rows) < 2:
         raise ValueError("has no row below its columns' names")
+    if names := _over_two_rows(rows):
+        return above, names, rows[2:]
     return above, rows[0], rows[1:]
+
+
+def _over_two_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The columns' names where the second row has further names or units: where the rows below it have figures it has
+    none, and one of the two has empty cells. Empty where it has not."""
+    if len(rows) < 3:
+        return []
+    first, second, *below = ([cell.strip() for cell in row] for row in rows[:_SAMPLE])
+    columns = [*zip_longest(*below, fillvalue="")]
+    figures = [at for at, column in enumerate(columns) if _figures(column)]
+    own = [second[at] for at in figures if at < len(second) and second[at]]
+    if not own or all([*first, *second]) or any(_is_figure(cell) and not _YEAR.fullmatch(cell) for cell in own):
+        return []
+    names: list[str] = []
+    over = ""
+    for above, name in zip_longest(first, second, fillvalue=""):
+        # one that spans several columns stands above the first of them
+        over = above if above and name else "" if above else over
+        names.append(" ".join(filter(None, (above or (over if name else ""), name))))
+    return names
+
+
+def _figures(column: Sequence[str]) -> bool:
+    return any(column) and all(_is_figure(cell) for cell in column if cell)
+
+
+def _is_figure(cell: str) -> bool:
+    return bool(_FIGURE.fullmatch(cell))
 
 
 def _above(rows: Sequence[Sequence[str]]) -> list[str]:
     """What an export says before its table: lines of one cell, where the rows after them have more."""
     filled = [[cell.strip() for cell in row if cell.strip()] for row in rows[: _MOST_ABOVE + 2]]
     count = next((number for number, row in enumerate(filled) if len(row) > 1), 0)
-    wide = len(rows) > count + 1 and all(len(row) > 1 for row in filled[count:])
+    remarks = [len(row) == 1 and row[0].startswith("#") for row in rows[: len(filled)]]
+    wide = len(rows) > count + 1 and all(
+        len(row) > 1 or remark for row, remark in zip(rows[count : len(filled)], remarks[count:], strict=True)
+    )
     return [row[0] for row in filled[:count]] if wide and count <= _MOST_ABOVE else []
 
 
@@ -75,9 +170,20 @@ def _is_one_of(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _rows(text: str, delimiter: str, most: int | None = None) -> list[list[str]]:
-    found: list[list[str]] = []
     try:
-        for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True):
+        return _parsed(text, delimiter, most)
+    except ValueError:
+        if '\\"' not in text:
+            raise
+        # some programs write a quote within quotes so
+        return _parsed(text, delimiter, most, escape="\\")
+
+
+def _parsed(text: str, delimiter: str, most: int | None, escape: str | None = None) -> list[list[str]]:
+    found: list[list[str]] = []
+    lines = csv.reader(io.StringIO(text), delimiter=delimiter, escapechar=escape, skipinitialspace=True, strict=True)
+    try:
+        for row in lines:
             if any(cell.strip() for cell in row):
                 found.append(row)
             if len(found) == most:

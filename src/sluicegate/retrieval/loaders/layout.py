@@ -5,12 +5,13 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise, takewhile
 
-from sluicegate.retrieval.loaders.grid import headed, table
+from sluicegate.retrieval.loaders.grid import named, naming, tables
 from sluicegate.segmentation import UNSPACED
 
-__all__ = ["Page", "PageLine", "PageTable", "markdown"]
+__all__ = ["Page", "PageLine", "PageTable", "markdown", "wrapped"]
 
 _GAP = 1.3
 """More than this share of the usual distance between two lines begins a paragraph."""
@@ -69,13 +70,20 @@ class PageTable:
     """One whose cells have lines around them."""
 
     rows: list[list[str]]
+    """One that is one cell from end to end has only that."""
     columns: tuple[float, ...]
     """Where each begins."""
+    spanning: bool = False
+    """Whether a cell of the first row of cells spans several columns."""
 
     @property
     def markdown(self) -> str:
-        named = headed(self.rows)
-        return table(self.rows[0] if named else [""] * len(self.rows[0]), self.rows[1:] if named else self.rows)
+        # a title from end to end
+        start = next((n for n, row in enumerate(self.rows) if len(row) > 1), len(self.rows))
+        titles, rows = [row[0] for row in self.rows[:start]], self.rows[start:]
+        top = naming(rows, spanning=self.spanning)
+        made = tables(named(rows[:top]) or [""] * len(rows[0]), rows[top:]) if rows else ()
+        return "\n\n".join([*titles, *made])
 
 
 Page = list[PageLine | PageTable]
@@ -127,8 +135,8 @@ def _go_on(above: str | PageTable, below: str | PageTable, words: Mapping[str, i
         same = len(above.columns) == len(below.columns) and all(
             abs(x - y) < _SAME_EDGE for x, y in zip(above.columns, below.columns, strict=True)
         )
-        rows = below.rows[1:] if below.rows[:1] == above.rows[:1] else below.rows
-        return PageTable([*above.rows, *rows], above.columns) if same else None
+        again = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(above.rows, below.rows, strict=False)))
+        return PageTable([*above.rows, *below.rows[again:]], above.columns, above.spanning) if same else None
     if isinstance(above, str) and isinstance(below, str) and not above.endswith((*_ENDED, "```")):
         return _joined(above, below, words) if below[:1].islower() else None
     return None
@@ -232,6 +240,11 @@ def _rows(lines: Iterable[PageLine]) -> list[tuple[str, ...]]:
         found.append(line.cells)
     words = all(" " not in cell for row in found for cell in row)
     return found if len(found) > 1 + words else []
+
+
+def wrapped(lines: Iterable[str]) -> str:
+    """The lines of a cell as one."""
+    return reduce(lambda text, line: _joined(text, line, Counter()) if text else line, lines, "")
 
 
 def _joined(text: str, line: str, words: Mapping[str, int]) -> str:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sluicegate.retrieval.loaders.grid import headed, table
+from sluicegate.retrieval.loaders.grid import named, naming, tables
 
-__all__ = ["markdown", "parsed"]
+__all__ = ["content", "markdown", "parsed"]
 
 _DROPPED = re.compile(
     "head|script|style|template|noscript|nav|svg|math|iframe|object|canvas|select|textarea|button|img|audio|video"
@@ -22,6 +22,13 @@ def parsed(text: str) -> Any:
 
     # html.parser leaves open what HTML lets end by itself: rows, cells, items, terms
     return BeautifulSoup(text, "lxml")
+
+
+def content(page: Any) -> Any:
+    """The element of a page that holds what it is about, where it says which: the others lead elsewhere."""
+    tags = (each for each in page.descendants if each.name)
+    found = [tag for tag in tags if tag.name == "main" or tag.attrs.get("role") == "main"]
+    return found[0] if len(found) == 1 and found[0].get_text().strip() else page
 
 
 def markdown(element: Any) -> str:
@@ -48,7 +55,7 @@ def _blocks(element: Any) -> list[str]:
                 # comments and declarations are strings of other kinds
                 if type(child).__name__ in {"NavigableString", "CData"}:
                     inline.append(re.sub(r"\s+", " ", str(child)))
-            elif _DROPPED.fullmatch(name) or child.has_attr("hidden") or _invisible(child):
+            elif _DROPPED.fullmatch(name) or _unread(child):
                 continue
             elif name == "br":
                 inline.append("\n")
@@ -84,6 +91,22 @@ def _made(element: Any) -> list[str] | None:
     if name == "table":
         return _table(element)
     return None
+
+
+def _unread(element: Any) -> bool:
+    """Whether it is hidden, navigation, the sign by which a heading is linked to, or the mark of a note, since a number
+    in brackets would be read as a citation of ours."""
+    said = element.attrs
+    if said and ("hidden" in said or said.get("role") in {"navigation", "search"} or _invisible(element)):
+        return True
+    if element.name == "sup":
+        links = any(child.name == "a" and _leads_within(child) for child in element.children)
+        return links and bool(re.fullmatch(r"\W*\w{1,3}\W*", element.get_text()))
+    return element.name == "a" and _leads_within(element) and not any(map(str.isalnum, element.get_text()))
+
+
+def _leads_within(link: Any) -> bool:
+    return str(link.attrs.get("href") or "").startswith("#")
 
 
 def _invisible(element: Any) -> bool:
@@ -132,36 +155,59 @@ def _definitions(element: Any) -> Iterator[str]:
 
 
 def _table(element: Any) -> list[str]:
-    """A table of one column, or one that holds another table, is layout: its cells are blocks."""
+    """A table of one column, one that holds another table, and one that says so is layout: its cells are blocks."""
     found = [row for row in element.find_all("tr") if row.find_parent("table") is element]
-    rows, heads = _grid(found)
+    rows, heads, spanning = _grid(found)
     captions = [block for caption in element.find_all("caption") for block in _blocks(caption)]
-    if element.find("table") or not rows or len(rows[0]) < 2:
+    layout = element.get("role") in {"presentation", "none"} or element.find("table")
+    if layout or max((len(row) for row in rows), default=0) < 2:
         return [*captions, *(block for row in found for cell in _cells(row) for block in _blocks(cell))]
-    top = next((n for n, head in enumerate(heads) if not head), 1)
-    if not top and not element.find("th") and headed(rows):
-        top = 1
-    columns = [" ".join({text: None for text in column if text}) for column in zip(*rows[:top], strict=True)]
-    return [*captions, table(columns or [""] * len(rows[0]), rows[top:])]
+    # a title from end to end
+    start = next(n for n, row in enumerate(rows) if len(row) > 1)
+    captions += [row[0] for row in rows[:start]]
+    rows, heads = rows[start:], heads[start:]
+    top = next((n for n, (row, head) in enumerate(zip(rows, heads, strict=True)) if not head or len(row) < 2), 1)
+    if not top and not element.find("th"):
+        top = naming(rows, spanning=spanning[start])
+    top = top if top < len(rows) else 0
+    return [*captions, *tables(named(rows[:top]) or [""] * len(rows[0]), rows[top:])]
 
 
-def _grid(found: Sequence[Any]) -> tuple[list[list[str]], list[bool]]:
-    """The rows' texts, a cell that spans several places in each of them, and which rows name columns."""
+def _grid(found: Sequence[Any]) -> tuple[list[list[str]], list[bool], list[bool]]:
+    """The rows' texts, a cell that spans several places in each of them, but one that is a whole row only once; which
+    rows name columns, and in which a cell spans several. Without columns that are empty."""
     placed: dict[tuple[int, int], str] = {}
+    spanning: list[bool] = []
     for y, row in enumerate(found):
         x = 0
+        spanning.append(False)
         for cell in _cells(row):
             while (y, x) in placed:
                 x += 1
-            text = " ".join(" ".join(_blocks(cell)).split())
+            text = " ".join(" ".join(map(_unmarked, _blocks(cell))).split())
             across, down = _span(cell, "colspan"), min(_span(cell, "rowspan"), len(found) - y)
             placed |= {(y + dy, x + dx): text for dy in range(down) for dx in range(across)}
+            spanning[y] |= across > 1
             x += across
     width = max((x + 1 for _, x in placed), default=0)
     rows = [[placed.get((y, x), "") for x in range(width)] for y in range(len(found))]
-    heads = [row.find_parent("thead") is not None or all(cell.name == "th" for cell in _cells(row)) for row in found]
+    whole = [len(cells := _cells(row)) == 1 and width > 1 and _span(cells[0], "colspan") >= width for row in found]
+    heads = [row.find_parent("thead") is not None or _names_columns(_cells(row)) for row in found]
+    filled = [x for x in range(width) if any(row[x] for row, one in zip(rows, whole, strict=True) if not one)]
     kept = [n for n, row in enumerate(rows) if any(row)]
-    return [rows[n] for n in kept], [heads[n] for n in kept]
+    made = [rows[n][:1] if whole[n] else [rows[n][x] for x in filled] for n in kept]
+    return made, [heads[n] for n in kept], [spanning[n] for n in kept]
+
+
+def _names_columns(cells: Sequence[Any]) -> bool:
+    """The corner above the names of the rows may be empty."""
+    others = cells[1:] if len(cells) > 2 and not cells[0].get_text().strip() else cells
+    return all(cell.name == "th" for cell in others)
+
+
+def _unmarked(block: str) -> str:
+    """A block as the words of a cell: a heading or code."""
+    return re.sub(r"^#{1,6} |^`{3,}\n(?s:(.*))\n`{3,}$", lambda found: f"`{found[1]}`" if found[1] else "", block)
 
 
 def _cells(row: Any) -> list[Any]:

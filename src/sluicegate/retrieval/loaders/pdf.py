@@ -4,15 +4,18 @@ The letters are PDFium's, which knows their order, ligatures and directions. Whe
 cells of tables; where none are, cells are told apart by wide spaces.
 """
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from ctypes import c_int, create_string_buffer
+from ctypes import addressof, c_int, create_string_buffer
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sluicegate.retrieval.loaders.layout import Page, PageLine, PageTable, markdown
+from sluicegate.retrieval.loaders.layout import Page, PageLine, PageTable, markdown, wrapped
 
 __all__ = ["read"]
 
@@ -21,6 +24,9 @@ _WIDE = 0.8
 _FIXED = 1
 """The flag FixedPitch of a font (PDF 1.7, 9.8.2)."""
 _FIXED_NAMES = re.compile(rb"mono|courier|consol|menlo|inconsolata|source ?code|fira ?code", re.IGNORECASE)
+_TURN = math.pi / 12
+"""Letters that are turned by this or more, and others not, are no part of the lines around them: a stamp in the margin,
+or a word across the page."""
 _MARK = 8.0
 """Points: the mark of a list is smaller, and as wide as high."""
 _MARK_SPACE = 25.0
@@ -38,6 +44,8 @@ class _Letter:
     """Of its font, in points; 0 for a space or a line end that PDFium adds."""
     fixed: bool
     """As wide as every other of its font, as code is."""
+    turned: int = 0
+    """By how many times `_TURN`."""
 
 
 def read(path: Path) -> tuple[str, str]:
@@ -73,17 +81,25 @@ def _letters(page: Any) -> list[_Letter]:
     layer = page.get_textpage()
     box, name, flags = library.FS_RECTF(), create_string_buffer(128), c_int()
     found: list[_Letter] = []
-    fonts: dict[tuple[bytes, int], bool] = {}
+    # of each object of the page its font's size, whether that is of one width, and how many quarter turns it is turned
+    objects: dict[int, tuple[float, bool, float]] = {}
     for at in range(layer.count_chars()):
         text = chr(library.FPDFText_GetUnicode(layer, at))
         # as high as its font, whatever the letter
         library.FPDFText_GetLooseCharBox(layer, at, box)
-        size = 0.0 if library.FPDFText_IsGenerated(layer, at) == 1 else library.FPDFText_GetFontSize(layer, at)
-        library.FPDFText_GetFontInfo(layer, at, name, len(name), flags)
-        font = name.value, flags.value
-        if font not in fonts:
-            fonts[font] = bool(font[1] & _FIXED or _FIXED_NAMES.search(font[0]))
-        found.append(_Letter(text, (box.left, box.bottom, box.right, box.top), float(size), fonts[font]))
+        made = library.FPDFText_IsGenerated(layer, at) == 1
+        drawn = library.FPDFText_GetTextObject(layer, at)
+        key = addressof(drawn.contents) if drawn else 0
+        if key not in objects or not key:
+            library.FPDFText_GetFontInfo(layer, at, name, len(name), flags)
+            objects[key] = (
+                float(library.FPDFText_GetFontSize(layer, at)),
+                bool(flags.value & _FIXED or _FIXED_NAMES.search(name.value)),
+                0.0 if made else library.FPDFText_GetCharAngle(layer, at),
+            )
+        size, fixed, angle = objects[key]
+        place = box.left, box.bottom, box.right, box.top
+        found.append(_Letter(text, place, 0.0 if made else size, fixed, round(angle / _TURN)))
     layer.close()
     return found
 
@@ -128,33 +144,49 @@ def _grids(path: Path, numbers: Sequence[int]) -> dict[int, list[list[Box]]]:
 
 
 def _page(letters: Sequence[_Letter], marks: Sequence[Box], grids: Sequence[Sequence[Box]]) -> Page:
-    """Its lines in the page's own order, and each table where the first of its letters is."""
+    """Its lines in the page's own order, each table where the first of its letters is, and last what is turned."""
     page: Page = []
     rest: list[_Letter] = []
-    tables: dict[int, tuple[PageTable, list[_Letter]]] = {}
+    aside: list[_Letter] = []
+    upright = Counter(letter.turned for letter in letters if letter.size).most_common(1)
+    tables: dict[int, tuple[PageTable, dict[Box, list[_Letter]]]] = {}
     around = [_around(cells) for cells in grids]
+    within: tuple[int, Box] | None = None
+    last = rest
     for letter in letters:
-        at = next(
-            (
-                n
-                for n, box in enumerate(around)
-                if _inside(letter, box) and any(_inside(letter, cell) for cell in grids[n])
-            ),
-            None,
-        )
-        if at is None:
-            rest.append(letter)
+        # what PDFium adds between two letters has no place of its own
+        if letter.size:
+            within = _cell(letter, grids, around, within)
+            last = rest if letter.turned == upright[0][0] else aside
+        if within is None:
+            last.append(letter)
             continue
+        at, cell = within
         if at not in tables:
             page += _lines(rest, marks)
-            rest = []
-            tables[at] = PageTable([], ()), []
+            rest.clear()
+            tables[at] = PageTable([], ()), {}
             page.append(tables[at][0])
-        tables[at][1].append(letter)
-    for at, (one, within) in tables.items():
-        one.columns, one.rows = _read_grid(grids[at], within)
+        tables[at][1].setdefault(cell, []).append(letter)
+    for at, (one, said) in tables.items():
+        _read_grid(one, grids[at], said)
+    if alone := [at for at, (one, _) in tables.items() if len(one.columns) < 2]:
+        # boxes around text
+        return _page(letters, marks, [cells for at, cells in enumerate(grids) if at not in alone])
+    # however large, it heads nothing
+    made = [*page, *_lines(rest, marks), *(replace(line, size=0.0) for line in _lines(aside, ()))]
     # empty boxes are no table
-    return [part for part in [*page, *_lines(rest, marks)] if isinstance(part, PageLine) or part.rows]
+    return [part for part in made if isinstance(part, PageLine) or part.rows]
+
+
+def _cell(
+    letter: _Letter, grids: Sequence[Sequence[Box]], around: Sequence[Box], last: tuple[int, Box] | None
+) -> tuple[int, Box] | None:
+    """The table and the cell that a letter is in; most are in that of the one before."""
+    if last and _inside(letter, last[1]):
+        return last
+    tables = (at for at, box in enumerate(around) if _inside(letter, box))
+    return next(((at, cell) for at in tables for cell in grids[at] if _inside(letter, cell)), None)
 
 
 def _inside(letter: _Letter, box: Box) -> bool:
@@ -162,18 +194,30 @@ def _inside(letter: _Letter, box: Box) -> bool:
     return box[0] <= (left + right) / 2 <= box[2] and box[1] <= (bottom + top) / 2 <= box[3]
 
 
-def _read_grid(cells: Sequence[Box], letters: Sequence[_Letter]) -> tuple[tuple[float, ...], list[list[str]]]:
-    """Where its columns begin, and its rows; a cell that spans several places is in each of them."""
-    columns, tops = sorted({cell[0] for cell in cells}), sorted({cell[3] for cell in cells}, reverse=True)
-    said = {
-        cell: " ".join("".join(letter.text for letter in letters if _inside(letter, cell)).split()) for cell in cells
-    }
+def _read_grid(table: PageTable, cells: Sequence[Box], letters: Mapping[Box, Sequence[_Letter]]) -> None:
+    """Where its columns begin, without those that are empty, and its rows; a cell that spans several places is in each
+    of them, but one that is a whole row only once."""
+    said = {cell: wrapped(line.text for line in _lines(within, ())) for cell, within in letters.items()}
+    lefts, tops = sorted({cell[0] for cell in cells}), sorted({cell[3] for cell in cells}, reverse=True)
 
-    def at(x: float, y: float) -> str:
-        return next((said[cell] for cell in cells if cell[0] <= x < cell[2] and cell[1] < y <= cell[3]), "")
+    def at(x: float, y: float) -> Box | None:
+        return next((cell for cell in cells if cell[0] <= x < cell[2] and cell[1] < y <= cell[3]), None)
 
-    rows = [[at(x, y) for x in columns] for y in tops]
-    return tuple(columns), [row for row in rows if any(row)]
+    rows = [[at(x, y) for x in lefts] for y in tops]
+    rows = [row for row in rows if any(said.get(cell) for cell in row if cell)]
+    whole = [len({*row}) == 1 for row in rows]
+    filled = [
+        n
+        for n in range(len(lefts))
+        if any(said.get(cell) for row, one in zip(rows, whole, strict=True) if not one and (cell := row[n]))
+    ]
+    first = next((row for row, one in zip(rows, whole, strict=True) if not one), ())
+    table.spanning = any(above == beside for above, beside in pairwise(first[n] for n in filled) if above)
+    table.columns = tuple(lefts[n] for n in filled)
+    table.rows = [
+        [said.get(cell, "") if (cell := row[n]) else "" for n in (filled[:1] or [0] if one else filled)]
+        for row, one in zip(rows, whole, strict=True)
+    ]
 
 
 def _lines(letters: Sequence[_Letter], marks: Sequence[Box]) -> list[PageLine]:
@@ -216,7 +260,8 @@ def _parts(letters: Sequence[_Letter]) -> Iterator[list[_Letter]]:
             continue
         if letter.size and not letter.text.isspace():
             height = max(letter.box[3] - letter.box[1], last.box[3] - last.box[1]) if last else 0.0
-            if last and letter.box[0] - last.box[2] > _WIDE * height:
+            below = last and not letter.turned and (letter.box[3] <= last.box[1] or letter.box[1] >= last.box[3])
+            if last and (below or letter.box[0] - last.box[2] > _WIDE * height):
                 yield part
                 part = []
             last = letter
