@@ -165,7 +165,19 @@ def grounded() -> dict[str, Any]:
             groups = {row[key]: [(one, passed) for one, passed in verdicts if one[key] == row[key]] for row in rows}
             found[f"{part}, by {key}"] = {name: _passed(group) for name, group in sorted(groups.items())}
         found[part] = _passed(verdicts)
+        found[f"{part}, by family"] = _families(check, apart)
     return found
+
+
+def _families(check: Check, apart: bool) -> dict[str, dict[str, int]]:
+    verdicts: list[tuple[dict[str, Any], bool]] = []
+    for row in cases("grounded_families"):
+        for claim in row["claims"] if row["apart"] is apart else ():
+            verdict = check(Subject(claim["text"], "output", sources=(row["source"],)))
+            assert isinstance(verdict, Verdict)
+            verdicts.append((claim, verdict.passed))
+    kinds = sorted({claim["kind"] for claim, _ in verdicts})
+    return {kind: _passed([one for one in verdicts if one[0]["kind"] == kind]) for kind in kinds}
 
 
 def _passed(verdicts: list[tuple[dict[str, Any], bool]]) -> dict[str, int]:
@@ -181,6 +193,13 @@ whole languages, and every other passage of the rest; they were first scored whe
 and then 4 of 119 wrong claims passed and no right one was stopped. Several rules and words were mended from those
 errors, so the table is kinder than a first look. One author wrote all rows and the lists of negations; the sentences
 are short.
+
+`grounded_families.jsonl` is a later set, written before the guard had been run on any of it: five passages in each of
+the fifteen languages, of each of which claims of five families are true or false: negations in their many forms, numbers
+(bounds, fractions, times, percent, units), how many (all, most, some, few), must and may, and parts that change places
+or that another one replaces. Those kept apart are of two of the passages in every language; nothing was mended from
+their errors. Before the rules were extended, 35 of the 244 wrong claims kept apart passed and 53 of the 210 right ones
+were stopped.
 """
 
 
@@ -201,6 +220,10 @@ def grounded_tables(found: dict[str, Any]) -> list[results.Table]:
         results.table(("rows", *columns), *every),
         results.table(("kept apart, by language", *columns), *rows("kept apart", "language")),
         results.table(("kept apart, by kind", *columns), *rows("kept apart", "kind")),
+        *(
+            results.table((f"families, {part}", *columns), *rows(part, "family"))
+            for part in ("at hand", "kept apart")
+        ),
     ]
 
 

@@ -29,6 +29,8 @@ _LONGEST_QUOTE = 1_500
 _MARKER = r"\[\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\]"
 _MARKERS = re.compile(rf"(?:\s*{_MARKER}(?!\())+")
 _TIME = re.compile(r"\d{1,2}:\d\d")
+_ENDED = re.compile(r"(?:[。！？؟।۔]|[!?](?=\s)|[가-힣]\.(?=\s))(?=\s*\d)")
+"""An end before a number that is no full stop of an ordinal or an abbreviation."""
 _COMPOUND = re.compile(r"\w\.-\w+\.\s*$")
 """A compound of abbreviations, such as "Dipl.-Ing."."""
 _LETTERED = re.compile(r"(?<!\w)[A-Z][a-z]{1,3}\.$")
@@ -217,8 +219,9 @@ def _spans(content: str) -> list[tuple[int, int]]:
     # no sentence ends within code
     blank = CODE_SPAN.sub(lambda found: "`" * len(found[0]), blank)
     ends = _ends(_LANGUAGES[0], blank).intersection(*(_ends(language, blank) for language in _LANGUAGES[1:]))
-    # German and Czech read every full stop before a digit as an ordinal's or an abbreviation's; a time follows neither
+    # German and Czech read every end before a digit as an ordinal's or an abbreviation's; a time follows neither
     ends |= {end for end in _ends(_LANGUAGES[0], blank) if _TIME.match(content, end)}
+    ends |= {found.end() for found in _ENDED.finditer(blank)}
     spans: list[tuple[int, int]] = []
     start = 0
     for end in sorted(ends):

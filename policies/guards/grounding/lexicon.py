@@ -35,12 +35,16 @@ class LanguageLexicon:
     """Words that carry little of what a sentence says; no numbers, and no negations."""
 
 
+_NASAL = re.compile("ङ्(?=[क-घ])|ञ्(?=[च-झ])|ण्(?=[ट-ढ])|न्(?=[त-ध])|म्(?=[प-भ])|ँ")
+"""What Devanagari may write as a dot, too: "पन्द्रह" is "पंद्रह"."""
+
+
 def folded(text: str) -> str:
     """A text as its words are compared: one spelling for what is written in several ways."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("i̇", "i").translate(_LETTERS)
     if _LEFT_OUT.search(plain := unicodedata.normalize("NFC", plain)) or "\u093c" in unicodedata.normalize("NFD", text):
         plain = unicodedata.normalize("NFC", _LEFT_OUT.sub("", unicodedata.normalize("NFD", plain)))
-    return " ".join(plain.split())
+    return " ".join(_NASAL.sub("ं", plain).split())
 
 
 @functools.cache

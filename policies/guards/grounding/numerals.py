@@ -9,7 +9,7 @@ import yaml
 
 from sluicegate.policies.guards.grounding.lexicon import WITHOUT_SPACES, folded, lexicon
 
-__all__ = ["ARABIC_PREFIX", "SIGNS", "number", "percent"]
+__all__ = ["ARABIC_PREFIX", "SIGNS", "half_of_day", "number", "percent", "says_hour", "units"]
 
 SIGNS = {"%": "percent", "€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB"}
 _COMMA_IS_DECIMAL = frozenset({"de", "es", "fr", "it", "nl", "pl", "pt", "ru", "tr"})
@@ -29,8 +29,11 @@ _COMPOUND = regex.compile(
     r"^(.+?)(?:mal|fach\w*|tägig\w*|stündig\w*|stündlich\w*|minütig\w*|wöchig\w*|monatig\w*|jährig\w*"
     r"|maal|voudig\w*|krotnie|krotny|кратно)$"
 )
-_TURKISH_CASE = regex.compile(r"^(.{3,}?)(?:[dt][ae]n?|[yn]?[ıiuüae]|[yn]?[ae]|nc[ıiuü])$")
+_TURKISH_CASE = regex.compile(r"^(üç|.{3,}?)(?:[dt][ae]n?|[yn]?[ıiuüae]|[yn]?[ae]|nc[ıiuü]|s[ıiuü]n?[ıiuü]?)$")
+_TURKISH_OF = regex.compile(r"'?.+[dt][ae]$")
 ARABIC_PREFIX = regex.compile(r"^(?:[وفبلك]?ال|لل|[وفبلك])")
+_PARTED = {"zh": ("分", "之"), "ja": ("分", "の"), "ko": ("분의",)}
+"""What stands between the parts there are and those that are meant: "三分之二" is two thirds."""
 _AND = {"en": "and", "es": "y", "pt": "e", "de": "und", "nl": "en", "it": "e", "fr": "et", "ar": "و"}
 
 
@@ -39,15 +42,32 @@ def number(words: Sequence[str], at: int, language: str) -> tuple[float | str, i
 
     The value is text for what is no plain number, such as a version or a network address.
     """
+    value, length, unit = _whole(words, at, language)
+    parted = _PARTED.get(language, ())
+    if isinstance(value, float) and length and value > 1 and not unit:
+        after = at + length
+        if (parted and tuple(words[after : after + len(parted)]) == parted) or (
+            language == "tr" and _TURKISH_OF.match(words[after - 1])
+        ):
+            part, more, _ = _whole(words, after + len(parted), language)
+            if isinstance(part, float) and more and part < value:
+                return part / value, length + len(parted) + more, ""
+        parts = _parts(language).get(words[after] if after < len(words) else "", 0)
+        if value < parts:
+            return value / parts, length + 1, ""
+    return value, length, unit
+
+
+def _whole(words: Sequence[str], at: int, language: str) -> tuple[float | str, int, str]:
     if at >= len(words):
         return 0.0, 0, ""
     spelt = lexicon(language).numbers
     if before := percent(words, at, language):
-        value, length, _ = number(words, at + before, language)
+        value, length, _ = _whole(words, at + before, language)
         if length:
             return value, before + length, "percent"
     word = words[at]
-    if word in SIGNS and at + 1 < len(words) and words[at + 1][0].isdigit() and word != "%":
+    if word in SIGNS and at + 1 < len(words) and words[at + 1][0].isdigit() and (word != "%" or language == "tr"):
         return _digits(words[at + 1], language), 2, SIGNS[word]
     if word[0].isdigit():
         value: float | str = _digits(word, language)
@@ -71,9 +91,11 @@ def number(words: Sequence[str], at: int, language: str) -> tuple[float | str, i
         ):
             length = 2
         return value, length, ""
-    other = _others(language).get(word)
-    if other is not None:
-        return (other[0], 1, other[1]) if isinstance(other, tuple) else (float(other), 1, "")
+    joint = "" if language in WITHOUT_SPACES else " "
+    for taken in (2, 1):
+        other = _others(language).get(joint.join(words[at : at + taken]))
+        if other is not None:
+            return (other[0], taken, other[1]) if isinstance(other, tuple) else (float(other), taken, "")
     if language in WITHOUT_SPACES:
         return _cjk(words, at)
     if language == "ko":
@@ -88,6 +110,37 @@ def percent(words: Sequence[str], at: int, language: str) -> int:
     return next((length for length in (3, 2, 1) if joint.join(words[at : at + length]) in _percents(language)), 0)
 
 
+def half_of_day(words: Sequence[str], at: int, language: str) -> tuple[int, int]:
+    """How many hours the words from here add to a time of the clock, and how many words that are (0: none)."""
+    joint = "" if language in WITHOUT_SPACES else " "
+    for length in (4, 3, 2, 1):
+        hours = _halves(language).get(joint.join(words[at : at + length]))
+        if hours is not None and at + length <= len(words):
+            return hours, length
+    return 0, 0
+
+
+def says_hour(word: str, language: str) -> bool:
+    """Whether a word may stand between a time of the clock and its half of the day: "6 Uhr abends"."""
+    return word in _hours(language)
+
+
+@functools.cache
+def _halves(language: str) -> dict[str, int]:
+    joint = "" if language in WITHOUT_SPACES else " "
+    return {
+        joint.join(regex.findall(r"[\p{L}\p{M}]", folded(phrase)) if language == "zh" else
+                   regex.findall(r"[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*", folded(phrase))): hours
+        for half, hours in (("am", 0), ("pm", 12))
+        for phrase in _listed()[language][half].split("|")
+    }  # fmt: skip
+
+
+@functools.cache
+def _hours(language: str) -> frozenset[str]:
+    return frozenset(folded(word) for word in _listed()[language]["hour"].split("|"))
+
+
 @functools.cache
 def _listed() -> Mapping[str, Mapping[str, str]]:
     return yaml.safe_load(Path(__file__).with_name("numbers.yaml").read_text(encoding="utf-8"))
@@ -99,10 +152,28 @@ def _percents(language: str) -> frozenset[str]:
 
 
 @functools.cache
+def _parts(language: str) -> dict[str, int]:
+    """The words for parts of which there may be several, as in "two thirds"."""
+    listed = _listed()[language].items()
+    return {folded(word): int(value[1:]) for value, words in listed if value[0] == "/" for word in words.split("|")}
+
+
+@functools.cache
+def units(language: str) -> dict[str, str]:
+    """The names of units that CLDR has under another name."""
+    listed = _listed()[language].items()
+    return {
+        folded(word): value.removeprefix("unit ")
+        for value, words in listed if value.startswith("unit ")
+        for word in words.split("|")
+    }  # fmt: skip
+
+
+@functools.cache
 def _others(language: str) -> dict[str, float | tuple[float, str]]:
     found: dict[str, float | tuple[float, str]] = {}
     for value, words in _listed()[language].items():
-        if value != "percent":
+        if value[0].isdigit():
             number, _, unit = value.partition(" ")
             for word in words.split("|"):
                 found[folded(word)] = (float(number), unit) if unit else float(number)

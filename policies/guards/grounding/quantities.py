@@ -8,15 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sluicegate.policies.guards.grounding.lexicon import WITHOUT_SPACES, lexicon
-from sluicegate.policies.guards.grounding.numerals import ARABIC_PREFIX, SIGNS, number, percent
+from sluicegate.policies.guards.grounding.numerals import (
+    ARABIC_PREFIX,
+    SIGNS,
+    half_of_day,
+    number,
+    percent,
+    says_hour,
+    units,
+)
+from sluicegate.policies.guards.grounding.reversals import says_stance
 from sluicegate.policies.guards.grounding.words import shared_start
 
 __all__ = ["Quantities", "Quantity", "same", "scan"]
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "fortnight": 14 * 86400}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
-_MORNING = frozenset({"am", "上午", "早上", "午前", "오전"})
-_EVENING = frozenset({"pm", "下午", "晚上", "午後", "오후"})
 _BEFORE_A_UNIT = frozenset({"of", "de", "une", "个", "個", "ヶ", "か", "カ"})
 _CLOCK_HALVES = {"de": -0.5, "nl": -0.5, "en": 0.5}
 """What a half before an hour does to it: "halb acht" is half an hour before eight."""
@@ -41,7 +48,13 @@ class Quantities:
 
 
 def same(one: Quantity, other: Quantity) -> bool:
-    """Whether two quantities say as much, in whatever unit; one without a unit fits every unit."""
+    """Whether two quantities say as much, in whatever unit; one without a unit fits every unit. Half is 50 percent."""
+    if one.unit == "percent" or other.unit == "percent":
+        share, part = (one, other) if one.unit == "percent" else (other, one)
+        if not isinstance(share.value, str) and not part.unit and 0 < (fraction := _fraction(part.value)) < 1:
+            return _close(share.value / 100, fraction)
+    if isinstance(one.value, str) != isinstance(other.value, str) and 0 < _fraction(one.value) < 1:
+        return _close(_fraction(one.value), _fraction(other.value))
     for scale in (_SECONDS, _MONTHS):
         if one.unit in scale and other.unit in scale and not isinstance(one.value, str):
             return not isinstance(other.value, str) and _close(
@@ -53,6 +66,14 @@ def same(one: Quantity, other: Quantity) -> bool:
     elif one.value != other.value:
         return False
     return not one.unit or not other.unit or one.unit == other.unit
+
+
+def _fraction(value: float | str) -> float:
+    """The value of a number; that of "2/3", which may be a date as well. 0 where it is no number."""
+    if not isinstance(value, str):
+        return value
+    above, _, below = value.partition("/")
+    return float(above) / float(below) if above.isdigit() and below.isdigit() and float(below) else 0.0
 
 
 def _close(one: float, other: float) -> bool:
@@ -68,6 +89,17 @@ def scan(words: Sequence[str], language: str) -> Quantities:
     at = 0
     while at < len(words):
         value, length, unit = number(words, at, language)
+        hours, before = (0, 0) if length else half_of_day(words, at, language)
+        if before:
+            before += at + before < len(words) and says_hour(words[at + before], language)
+            value, length, unit = number(words, at + before, language)
+            if length and isinstance(value, float):
+                value, length, unit = _clock(value, hours), before + length, "clock"
+            else:
+                length = 0
+        if not length and says_hour(words[at], language) and at + 1 < len(words) and words[at + 1][0].isdigit():
+            at += 1
+            continue
         if not length:
             term, length = _term(words, at, language, known.terms, after_number=False)
             if term:
@@ -92,6 +124,11 @@ def scan(words: Sequence[str], language: str) -> Quantities:
     return Quantities(frozenset(found), frozenset(terms), tuple(rest))
 
 
+def _clock(value: float, hours: int) -> float:
+    """The hour of the day of a time in one of its halves."""
+    return value + hours if value < 12 else value - 12 if not hours and value < 13 else value
+
+
 def _measured(
     value: float | str, unit: str, words: Sequence[str], at: int, language: str, names: Mapping[str, str]
 ) -> tuple[float | str, str, int]:
@@ -99,12 +136,13 @@ def _measured(
     after = words[at] if at < len(words) else ""
     if more := percent(words, at, language):
         return value, "percent", more
-    if after in SIGNS:
+    belongs_to_next = language == "tr" and words[at + 1 : at + 2] and words[at + 1][0].isdigit()
+    if after in SIGNS and not belongs_to_next:
         return value, SIGNS[after], 1
-    if isinstance(value, float) and value <= 12.99 and after in _EVENING:
-        return value + 12 if value < 12 else value, "clock", 1
-    if after in _MORNING:
-        return value, "clock", 1
+    for between in (0, 1):
+        hours, more = half_of_day(words, at + between, language)
+        if more and isinstance(value, float) and (not between or unit == "hour" or says_hour(after, language)):
+            return _clock(value, hours), "clock", between + more
     if unit or (language == "ar" and not after):
         return value, unit, 0
     for skipped in (0, 1):
@@ -114,7 +152,7 @@ def _measured(
         term, length = _term(words, at + skipped, language, names, after_number=True)
         if (term and not term.endswith("day") | term.startswith("month-")) or term == "day":
             return value, term, skipped + length
-    return value, "", 0
+    return value, "", int(says_hour(after, language))
 
 
 def _term(
@@ -127,8 +165,8 @@ def _term(
         word = joint.join(words[at : at + length])
         if language in WITHOUT_SPACES and len(word) < 2 and not after_number:
             return "", 0
-        term = names.get(word)
-        if term is None and length == 1 and len(word) > 3:
+        term = names.get(word) or units(language).get(word)
+        if term is None and length == 1 and len(word) > 3 and not says_stance(word, language):
             term = _inflected(word, language)
         if term is None and language == "ko" and length == 1:
             term = next((names[word[:end]] for end in range(len(word) - 1, 0, -1)

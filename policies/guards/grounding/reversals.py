@@ -14,14 +14,23 @@ import yaml
 
 from sluicegate.policies.guards.grounding.lexicon import WITHOUT_SPACES, folded
 
-__all__ = ["Stance", "difference", "opposites", "reversed_word", "says_stance", "stance"]
+__all__ = [
+    "Stance",
+    "difference",
+    "opposites",
+    "reversed_word",
+    "says_stance",
+    "stance",
+    "turned_bound",
+    "without_stance",
+]
 
 Modality = Literal["", "must", "may", "must-not", "need-not", "not"]
-_STANCE = ("optional", "forbids", "obliges", "allows", "negates")
-_LIMITS = ("only", "least", "most", "before", "after", "all", "some", "more", "less")
-_PAIRS = (("least", "most"), ("before", "after"), ("all", "some"), ("more", "less"))
-_SAYS = {("least", "most"): "a lower bound for an upper one", ("before", "after"): "before for after",
-         ("all", "some"): "always for sometimes", ("more", "less"): "more for less"}  # fmt: skip
+_STANCE = ("optional", "forbids", "obliges", "allows", "negates", "denies")
+_LIMITS = ("only", "least", "most", "before", "after", "all", "mostly", "some", "few", "more", "less")
+_BOUNDS = (frozenset({"least", "more"}), frozenset({"most", "less"}))
+"""Upwards and downwards: "more than twenty" is a bound and "more guests" a comparison, in the same words."""
+_HOW_MANY = frozenset({"all", "mostly", "some", "few"})
 _CLASH = (("must", "may"), ("may", "must"), ("must-not", "need-not"), ("need-not", "must-not"))
 
 _OPPOSITES = (
@@ -42,6 +51,8 @@ class Stance:
     """How a sentence says what it says."""
 
     negated: bool
+    denied: bool
+    """By a word such as "excluded", which has the negation in it."""
     modality: Modality
     limits: frozenset[str]
 
@@ -49,11 +60,12 @@ class Stance:
 @functools.lru_cache(maxsize=4096)
 def stance(text: str, language: str) -> Stance:
     """The stance of a `plain` text."""
-    patterns, counts, left = _patterns(language), dict[str, int](), text
+    patterns, counts, left = _patterns(language), dict[str, int](), _negative_bounds(language).sub(" ", text)
     for kind in _STANCE:
         left, counts[kind] = patterns[kind].subn(" ", left)
-    limits = frozenset(kind for kind in _LIMITS if patterns[kind].search(text))
-    no = bool(counts["negates"])
+    pattern, kinds = _limits(language)
+    limits = frozenset(kind for found in pattern.finditer(text) for kind in kinds[str(found.lastgroup)])
+    no = bool(counts["negates"]) != bool(counts["denies"])
     modality: Modality = "not" if no else ""
     if counts["optional"]:
         modality = "must" if no and language == "en" else "need-not"
@@ -65,22 +77,35 @@ def stance(text: str, language: str) -> Stance:
         modality = "must-not" if no else "may"
     elif counts["obliges"]:
         modality = "not" if no else "must"
-    return Stance(modality in ("must-not", "need-not", "not"), modality, limits)
+    return Stance(modality in ("must-not", "need-not", "not"), bool(counts["denies"]), modality, limits)
 
 
-def difference(claim: Stance, other: Stance) -> str:
-    """Why a claim does not say what another sentence says in the same words; empty where nothing shows that."""
+def difference(claim: Stance, other: Stance, *, turned_order: bool = False) -> str:
+    """Why a claim does not say what another sentence says in the same words; empty where nothing shows that.
+
+    With `turned_order` two parts have changed places, so that more is said of the one as less was said of the other.
+    """
     if claim.negated != other.negated:
         return "its negation differs from the passage's"
     if (claim.modality, other.modality) in _CLASH:
         return "must and may differ from the passage's"
-    for low, high in _PAIRS:
-        ours, theirs = claim.limits & {low, high}, other.limits & {low, high}
-        if len(ours) == len(theirs) == 1 and ours != theirs:
-            return f"it has {_SAYS[low, high]}, or the other way round"
+    if turned_bound(claim, other) and not turned_order:
+        return "it has a lower bound for an upper one or more for less, or the other way round"
+    ours, theirs = claim.limits & {"before", "after"}, other.limits & {"before", "after"}
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        return "it has before for after, or the other way round"
+    ours, theirs = claim.limits & _HOW_MANY, other.limits & _HOW_MANY
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        return "it says of all, most, some or few what the passage says of others"
     if "only" in claim.limits - other.limits:
         return "it says only where the passage does not"
     return ""
+
+
+def turned_bound(claim: Stance, other: Stance) -> bool:
+    """Whether one says upwards where the other says downwards, of a number or in a comparison."""
+    ours, theirs = ([bool(one.limits & way) for way in _BOUNDS] for one in (claim, other))
+    return ours == theirs[::-1] and any(ours) and not all(ours)
 
 
 def opposites(ours: str, theirs: str) -> bool:
@@ -127,13 +152,52 @@ def _affixes(language: str) -> dict[str, list[str]]:
 
 @functools.cache
 def _patterns(language: str) -> dict[str, regex.Pattern[str]]:
-    return {kind: _pattern(_every()[language][kind], language) for kind in (*_STANCE, *_LIMITS)}
+    return {kind: _pattern(_phrases(language, kind), language) for kind in (*_STANCE, *_LIMITS)}
 
 
-def _pattern(listed: str, language: str) -> regex.Pattern[str]:
-    words = sorted(map(folded, listed.split("|")), key=len, reverse=True)
-    either = "|".join(regex.escape(word, special_only=True).replace(r"\*", r"[\p{L}\p{M}]*") for word in words)
+@functools.cache
+def _limits(language: str) -> tuple[regex.Pattern[str], dict[str, list[str]]]:
+    """One pattern for the phrases of every limit, and the kinds of each of its groups: of two phrases that begin at one
+    place the longer one counts, so that "no more than" is not "more than"."""
+    kinds: dict[str, list[str]] = {}
+    for kind in _LIMITS:
+        for phrase in _phrases(language, kind):
+            kinds.setdefault(phrase, []).append(kind)
+    phrases = sorted(kinds, key=len, reverse=True)
+    named = [f"(?P<g{at}>{_escaped(phrase)})" for at, phrase in enumerate(phrases)]
+    return _bounded("|".join(named), language), {f"g{at}": kinds[phrase] for at, phrase in enumerate(phrases)}
+
+
+@functools.cache
+def _negative_bounds(language: str) -> regex.Pattern[str]:
+    """Limits with a negation, such as "no more than", which negates nothing."""
+    no = _patterns(language)["negates"]
+    return _pattern([one for kind in _LIMITS for one in _phrases(language, kind) if no.search(one)], language)
+
+
+@functools.lru_cache(maxsize=4096)
+def without_stance(text: str, language: str) -> str:
+    """A `plain` text without the phrases that say not, must, may or how many."""
+    for kind in _STANCE:
+        text = _patterns(language)[kind].sub(" ", text)
+    return _limits(language)[0].sub(" ", text)
+
+
+def _phrases(language: str, kind: str) -> list[str]:
+    return [folded(phrase) for phrase in _every()[language][kind].split("|")]
+
+
+def _pattern(phrases: Sequence[str], language: str) -> regex.Pattern[str]:
+    return _bounded("|".join(map(_escaped, sorted(phrases, key=len, reverse=True))) or r"(?!)", language)
+
+
+def _escaped(phrase: str) -> str:
+    return regex.escape(phrase, special_only=True).replace(r"\*", r"[\p{L}\p{M}]*")
+
+
+def _bounded(either: str, language: str) -> regex.Pattern[str]:
     if language in WITHOUT_SPACES:
         return regex.compile(either.replace(r"[\p{L}\p{M}]*", ""))
-    # an elided word ends with its apostrophe
-    return regex.compile(rf"(?<![\p{{L}}\p{{M}}'])(?:{either})(?![\p{{L}}\p{{M}}])")
+    # an elided word ends with its apostrophe; Arabic writes "and" as a part of the next word
+    before = r"(?<![\p{L}\p{M}'])[وف]?" if language == "ar" else r"(?<![\p{L}\p{M}'])"
+    return regex.compile(rf"{before}(?:{either})(?:(?<=')|(?![\p{{L}}\p{{M}}]))")

@@ -10,16 +10,25 @@ from dataclasses import dataclass
 import regex
 
 from sluicegate.policies.guards.grounding.lexicon import WITHOUT_SPACES, lexicon
+from sluicegate.policies.guards.grounding.parts import (
+    Role,
+    in_their_forms,
+    related,
+    roles_exchanged,
+    roles_of,
+    swapped,
+)
 from sluicegate.policies.guards.grounding.quantities import Quantities, Quantity, same, scan
 from sluicegate.policies.guards.grounding.reversals import (
     Stance,
     difference,
     opposites,
     reversed_word,
-    says_stance,
     stance,
+    turned_bound,
+    without_stance,
 )
-from sluicegate.policies.guards.grounding.words import plain, shared_start, stem, tokens
+from sluicegate.policies.guards.grounding.words import plain, stem, tokens
 
 __all__ = ["Passages", "Statement", "clauses", "fault", "read"]
 
@@ -37,8 +46,10 @@ _NO_CLAIM = regex.compile(
 )
 _SAME_STATEMENT = 0.6
 """Minimum share of a sentence's words for a passage's sentence to count as being about the same."""
-_SWAPPED_AT_MOST = 6
-"""Words of each of two parts that change places."""
+_PUT_IN_AT_MOST = 2
+"""Words, or twice as many signs, that may have been put in the place of others."""
+_LONGEST_ENDING = 3
+_KANA = regex.compile(r"\p{Hiragana}+")
 _DAYS = ("day", "month-")
 
 
@@ -54,6 +65,9 @@ class Statement:
     """All words so, in order, with numbers and units by value."""
     quantities: Quantities
     stance: Stance
+    spoken: tuple[str, ...]
+    """`order` without the words that say not, must, may or how many."""
+    roles: tuple[Role, ...]
 
 
 class Passages:
@@ -77,12 +91,17 @@ def read(text: str, language: str) -> Statement:
     quantities = scan(tokens(bare, language), language)
     function_words = lexicon(language).function_words
     order = tuple(word if word[0] in "#@" else stem(word, language) for word in quantities.rest)
-    words = frozenset(
-        form
-        for word, form in zip(quantities.rest, order, strict=True)
-        if word[0] != "#" and word not in function_words and not says_stance(word, language)
-    )
-    return Statement(text, bare, words, order, quantities, stance(bare, language))
+    said = scan(tokens(without_stance(bare, language), language), language).rest
+    content = {word for word in said if word[0] != "#" and word not in function_words and not _ending(word, language)}
+    words = frozenset(word if word[0] == "@" else stem(word, language) for word in content)
+    spoken = tuple(word if word[0] in "#@" else stem(word, language) for word in said)
+    roles = roles_of(quantities.rest, content, language)
+    return Statement(text, bare, words, order, quantities, stance(bare, language), spoken, roles)
+
+
+def _ending(word: str, language: str) -> bool:
+    """Whether a Japanese word is a particle or an ending: these are in kana, and short."""
+    return language == "ja" and len(word) <= _LONGEST_ENDING and bool(_KANA.fullmatch(word))
 
 
 def clauses(sentence: str) -> list[str]:
@@ -104,7 +123,7 @@ def fault(sentence: str, passages: Passages, asked: Statement, support: float, l
     if why := _foreign(claim, counted, passages, asked, language):
         return why
     known = {
-        word for word in claim.words if word in passages.known or any(_related(word, one) for one in passages.known)
+        word for word in claim.words if word in passages.known or any(related(word, one) for one in passages.known)
     }
     # a word the passages never use weighs as much as their rarest one; one the question brought weighs nothing
     weights = {word: passages.weight(word) for word in claim.words if word in known or word not in asked.words}
@@ -147,14 +166,19 @@ def _turned(claim: Statement, passages: Passages, asked: Statement, language: st
     best = max(passages.statements, key=lambda other: (len(other.words & claim.words), -len(other.words)), default=None)
     if best is None or len(best.words & claim.words) < _SAME_STATEMENT * len(claim.words):
         return ""
-    if why := difference(claim.stance, best.stance):
+    turned = turned_bound(claim.stance, best.stance)
+    exchanged = _parts_exchanged(claim, best, language)
+    if why := difference(claim.stance, best.stance, turned_order=turned and exchanged):
         return why
-    if language == "en" and opposites(claim.plain, best.plain):
+    said_otherwise = claim.stance.denied != best.stance.denied
+    if language == "en" and not said_otherwise and opposites(claim.plain, best.plain):
         return "the opposite of what the passage says"
     ours, theirs = sorted(claim.words - best.words), sorted(best.words - claim.words)
     if reversed_word(ours, theirs, language):
         return "the opposite of what the passage says"
-    return _replaced(claim, best, passages) or _exchanged(claim, best, passages, asked, language)
+    if why := _replaced(claim, best, passages) or _put_in(claim, best, passages, asked, language):
+        return why
+    return "two parts of the passage's statement have changed places" if exchanged and not turned else ""
 
 
 def _replaced(claim: Statement, best: Statement, passages: Passages) -> str:
@@ -176,12 +200,11 @@ def _replaced(claim: Statement, best: Statement, passages: Passages) -> str:
     return ""
 
 
-def _exchanged(claim: Statement, best: Statement, passages: Passages, asked: Statement, language: str) -> str:
-    """A word that no passage has in the place of one of the statement's, or two parts of it that changed places."""
+def _put_in(claim: Statement, best: Statement, passages: Passages, asked: Statement, language: str) -> str:
+    """A word in the place of one of the statement's: one that no passage has, or, where nothing else differs, one that
+    the passages have elsewhere."""
     theirs = best.order
-    ours = [
-        word if word in theirs else next((one for one in theirs if _related(word, one)), word) for word in claim.order
-    ]
+    ours = in_their_forms(claim.order, theirs)
     matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind == "replace":
@@ -190,32 +213,33 @@ def _exchanged(claim: Statement, best: Statement, passages: Passages, asked: Sta
                    and word not in asked.order]  # fmt: skip
             if new and gone:
                 return "a word that is in no passage stands for one of the passage's"
-    if _swapped(ours, theirs, best.words, spaced=language not in WITHOUT_SPACES):
-        return "two parts of the passage's statement have changed places"
-    return ""
+    return _put_in_from_elsewhere(claim, best, passages, asked, language)
 
 
-def _related(one: str, other: str) -> bool:
-    """Whether two words look like inflections that the stemmer did not bring together."""
-    shared = shared_start(one, other)
-    return shared >= 4 and max(len(one), len(other)) - shared <= 3
+def _put_in_from_elsewhere(
+    claim: Statement, best: Statement, passages: Passages, asked: Statement, language: str
+) -> str:
+    theirs = [one.stem for one in best.roles]
+    ours = in_their_forms([one.stem for one in claim.roles], theirs)
+    changes = [
+        one for one in difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False).get_opcodes() if one[0] != "equal"
+    ]
+    replaced = [one for one in changes if one[0] == "replace"]
+    if len(replaced) != 1 or any(kind == "insert" for kind, *_ in changes):
+        return ""  # parts of the passage's statement may be left out
+    _, start, end, other_start, other_end = replaced[0]
+    new, gone = set(ours[start:end]), set(theirs[other_start:other_end])
+    most = _PUT_IN_AT_MOST * (2 if language in WITHOUT_SPACES else 1)
+    if max(end - start, other_end - other_start) > most or any(word[0] in "#@" for word in new | gone):
+        return ""
+    if not new.isdisjoint(theirs) or not gone.isdisjoint(ours) or new & set(asked.order):
+        return ""
+    shared = len(best.words & claim.words)
+    if any(new <= other.words and len(other.words & claim.words) >= shared for other in passages.statements):
+        return ""
+    return "a word that the passages use elsewhere stands for one of the passage's"
 
 
-def _swapped(ours: Sequence[str], theirs: Sequence[str], words: frozenset[str], *, spaced: bool) -> bool:
-    """Whether one order is the other with two stretches of content words exchanged around what stays."""
-    if len(ours) != len(theirs) or list(ours) == list(theirs) or sorted(ours) != sorted(theirs):
-        return False
-    start = next(at for at, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
-    end = len(ours) - next(
-        at for at, (one, other) in enumerate(zip(reversed(ours), reversed(theirs), strict=True)) if one != other
-    )
-    one, other = list(ours[start:end]), list(theirs[start:end])
-    for first in range(1, min(_SWAPPED_AT_MOST, len(one)) + 1):
-        for second in range(1, min(_SWAPPED_AT_MOST, len(one) - first) + 1):
-            head, tail, middle = one[:first], one[-second:], one[first : len(one) - second]
-            if not middle or other != tail + middle + head:
-                continue
-            # a part with a preposition may well come first; a sign of a word is not one
-            if {*head, *tail} <= words if spaced else words & {*head} and words & {*tail}:
-                return True
-    return False
+def _parts_exchanged(claim: Statement, best: Statement, language: str) -> bool:
+    ours = in_their_forms(claim.spoken, best.spoken)
+    return swapped(ours, best.spoken, best.words, language) or roles_exchanged(claim.roles, best.roles, language)

@@ -18,8 +18,13 @@ _SPACED = regex.compile(rf"{_DIGITS}|[%$€£¥₹₽]|[\p{{L}}\p{{M}}]+(?:'[\p{
 _UNSPACED = regex.compile(rf"{_DIGITS}|[%$€£¥]|\p{{Han}}|\p{{Hiragana}}+|[\p{{Katakana}}ー]+|[\p{{L}}\p{{M}}]+")
 _ELIDED = regex.compile(r"^(?:[cdjlmnst]|qu|dell|all|nell|dall|sull|un)'(?=.{2})")
 _PARTICLE = regex.compile(
-    r"(?<=..)(?:에서는|에서|에게|으로는|으로|부터|까지|에는|이나|하고|은|는|이|가|을|를|에|의|로|와|과|도|만)$"
+    r"(?<=..)(?:에서는|에서|에게|으로는|으로|부터|까지|에는|이나|하고|보다|마다|처럼|께서|한테|밖에|라도|은|는|이|가|을|를|에|의|로|와|과|도|만)$"
 )
+_TURKISH_ENDING = regex.compile(r"(?<=[\d%$€£¥])'\p{L}+")
+_INFINITIVE = regex.compile(
+    r"(?<=^(?:ab|an|auf|aus|bei|durch|ein|fest|frei|her|hin|los|mit|nach|um|unter|vor|weg|weiter|zurück|zusammen))zu(?=.{3,}n$)"
+)
+"""What German puts into a verb with a prefix: "vorzulegen"."""
 _ALGORITHMS = {
     "ar": "arabic", "de": "german", "es": "spanish", "fr": "french", "hi": "hindi", "it": "italian", "nl": "dutch",
     "pl": "polish", "pt": "portuguese", "ru": "russian", "tr": "turkish",
@@ -37,6 +42,8 @@ def plain(text: str) -> str:
 
 def tokens(text: str, language: str) -> list[str]:
     """The words and numbers of a `plain` text, in order."""
+    if language == "tr":
+        text = _TURKISH_ENDING.sub("", text)
     found: list[str] = (_UNSPACED if language in WITHOUT_SPACES else _SPACED).findall(text)
     return [_ELIDED.sub("", word) for word in found] if language in ("fr", "it") else found
 
@@ -50,6 +57,8 @@ def stem(word: str, language: str) -> str:
         return _PARTICLE.sub("", word)
     if language not in _ALGORITHMS:
         return word
+    if language == "de":
+        word = _INFINITIVE.sub("", word)
     with _LOCK:
         return _stemmer(language).stemWord(word)
 
