@@ -195,7 +195,7 @@ errors, so the table is kinder than a first look. One author wrote all rows and 
 are short.
 
 `grounded_families.jsonl` is a later set, written before the guard had been run on any of it: five passages in each of
-the fifteen languages, of each of which claims of five families are true or false: negations in their many forms, numbers
+the fifteen languages, and claims of five families on each that are true or false: negations in many forms, numbers
 (bounds, fractions, times, percent, units), how many (all, most, some, few), must and may, and parts that change places
 or that another one replaces. Those kept apart are of two of the passages in every language; nothing was mended from
 their errors. Before the rules were extended, 35 of the 244 wrong claims kept apart passed and 53 of the 210 right ones
@@ -220,10 +220,7 @@ def grounded_tables(found: dict[str, Any]) -> list[results.Table]:
         results.table(("rows", *columns), *every),
         results.table(("kept apart, by language", *columns), *rows("kept apart", "language")),
         results.table(("kept apart, by kind", *columns), *rows("kept apart", "kind")),
-        *(
-            results.table((f"families, {part}", *columns), *rows(part, "family"))
-            for part in ("at hand", "kept apart")
-        ),
+        *(results.table((f"families, {part}", *columns), *rows(part, "family")) for part in ("at hand", "kept apart")),
     ]
 
 
