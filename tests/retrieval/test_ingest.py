@@ -153,6 +153,10 @@ async def test_unreadable_documents_are_problems_and_the_others_go_on(desk: Desk
     assert report.added == ("knowledge/new.md",)
     assert report.removed == ("knowledge/turned.md",)
     assert [problem.code for problem in report.problems] == ["SG403"] * 5
+    # nothing of it is lost
+    assert [problem.message for problem in report.problems if problem.severity == "warning"] == [
+        "knowledge/empty.md: contains no text"
+    ]
     named = sorted(problem.message.split(":")[0] for problem in report.problems)
     assert named == [f"knowledge/{name}" for name in ("broken.pdf", "empty.md", "link.md", "turned.md", "twin.md")]
     assert sorted(await desk.ids("vpn")) == ["knowledge/good.md", "knowledge/new.md"]

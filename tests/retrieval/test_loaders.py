@@ -59,7 +59,6 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
     [
         ("a.md", b"line\ncaf\xe9 \x81", "not UTF-8 (byte 0xe9 in line 2)"),
         ("a.txt", b"a\x00b\x00", "NUL bytes"),
-        ("a.html", b"<meta charset=klingon><p>caf\xe9</p>", "'klingon'"),
         ("a.html", b"<meta charset=shift_jis><p>caf\x81</p>", "shift_jis"),
         ("a.csv", b"a,b\n", "no row below"),
         ("a.csv", b"", "contains no text"),
@@ -74,7 +73,14 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
         ("a.md", "---\nx: " + "[" * 5_000 + "\n---\ntext", "YAML"),
         ("a.md", " \n", "contains no text"),
         ("a.pdf", b"not a pdf", "not a PDF"),
-        ("a.docx", b"not a zip", "zip"),
+        ("a.docx", b"not a zip", "not a Word file"),
+        ("a.docx", bytes.fromhex("d0cf11e0a1b11ae1") + b"x" * 600, "is encrypted, or a .doc"),
+        ("a.eml", "From: ann@example.org\n\nHi.".encode("utf-16-le"), "NUL bytes"),
+        (
+            "a.eml",
+            b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: image/png; name=a.png\n\nx\n--b--",
+            "contains no text; its attachments are not read: a.png",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str | bytes, why: str) -> None:
@@ -237,6 +243,8 @@ LEGACY = [
         ("a.html", "<meta charset=shift_jis><p>鍵です①</p>".encode("cp932"), "鍵です①"),
         ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode("latin-1"), "Größe"),
         ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode(), "Größe"),
+        # a name that nobody knows tells nothing
+        ("a.html", "<meta charset=unicode><p>Größe</p>".encode(), "Größe"),
     ],
 )  # fmt: skip
 def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
@@ -244,6 +252,25 @@ def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
     assert loaded.text == text
     guessed = name == "a.txt" and not data.startswith(b"\xff\xfe")
     assert bool(loaded.notes) == guessed
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        ("Microsoft Word - Leave of absence.docx", "Leave of absence"), ("leave_2026.pdf", "leave_2026"),
+        ("Version 2.3", "Version 2.3"), ("Untitled", "About leave"), ("(anonymous)", "About leave"),
+        ("PowerPoint Presentation", "About leave"), ("Microsoft Word - Dokument1", "About leave"), ("", "About leave"),
+    ],
+)  # fmt: skip
+def test_a_title_that_a_program_gave_is_none(tmp_path: Path, title: str, kept: str) -> None:
+    page = f"<title>{title}</title><h1>About leave</h1><p>Ask first.</p>"
+    assert load(written(tmp_path, "a.html", page)).title == kept
+
+
+def test_a_page_of_a_pdf_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    content = pdf("Toner is in room 12").replace(b"/Kids [3 0 R] /Count 1", b"/Kids [3 0 R 9 0 R] /Count 2")
+    loaded = load(written(tmp_path, "a.pdf", content))
+    assert (loaded.text, loaded.notes) == ("Toner is in room 12", ("pages that cannot be read are left out: 2",))
 
 
 @pytest.mark.slow

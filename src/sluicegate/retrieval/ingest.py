@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sluicegate.retrieval.chunking import Chunk, content_hash, cut, searched
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
 from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
-from sluicegate.retrieval.loaders import load
+from sluicegate.retrieval.loaders import NothingToRead, load
 from sluicegate.retrieval.metadata import document
 from sluicegate.services import Embedder, EmbeddingRequest
 from sluicegate.storage.sqlite import connect, transaction
@@ -247,7 +247,8 @@ class _Writer:
         try:
             entry, passages, notes = await asyncio.to_thread(_read, file, self._config, named=named)
         except ValueError as error:
-            plan.problems.append(unreadable(file.name, str(error)))
+            severity = "warning" if isinstance(error, NothingToRead) else "error"
+            plan.problems.append(replace(unreadable(file.name, str(error)), severity=severity))
             return
         name = entry.document.id
         if name in self._taken:
@@ -298,7 +299,7 @@ def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Doc
     found = document(loaded.raw, config, file=file.name, title=loaded.title or file.path.stem, text_hash=text_hash)
     passages = cut(loaded, config.chunk)
     if not passages:
-        raise ValueError("contains nothing but headings, links or pictures")
+        raise NothingToRead("contains nothing but headings, links or pictures")
     entry = DocumentEntry(found, file.name, file.hash, text_hash, named, _language(loaded.text))
     return entry, passages, loaded.notes
 

@@ -5,8 +5,6 @@ paragraphs, lists and tables. Spans of passages are character offsets into it. A
 with its reason, so that the other files are still ingested.
 """
 
-import email
-import email.policy
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.retrieval.loaders import docx, pdf
+from sluicegate.retrieval.loaders import docx, mail, pdf
 from sluicegate.retrieval.loaders.dialects import commonmark
 from sluicegate.retrieval.loaders.encoding import clean, decoded, encoding_of
 from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
 from sluicegate.retrieval.loaders.grid import read_csv, table
 from sluicegate.retrieval.loaders.markup import content, markdown, parsed
 
-__all__ = ["SIDECAR", "SUFFIXES", "UNREAD", "Loaded", "load"]
+__all__ = ["SIDECAR", "SUFFIXES", "UNREAD", "Loaded", "NothingToRead", "load"]
 
 SIDECAR = ".meta.yaml"
 """Suffix of a sidecar file with a document's metadata, which overrides the document's own."""
@@ -40,8 +38,12 @@ class Loaded:
     """What its reader should know, such as a guessed encoding."""
 
 
+class NothingToRead(ValueError):  # noqa: N818 - nothing is wrong with the file
+    """A file of text that is empty, or has nothing but metadata."""
+
+
 def load(path: Path, sidecar: Path | None = None) -> Loaded:
-    """Read one file. Raises `ValueError` for anything that is wrong with it."""
+    """Read one file. Raises `ValueError` for anything that is wrong with it, and `NothingToRead`."""
     try:
         with warnings.catch_warnings():
             # the sunset notice of langchain-community, bs4's remarks on what looks like a file's name
@@ -55,7 +57,9 @@ def load(path: Path, sidecar: Path | None = None) -> Loaded:
     # where a word may be divided is not to be read or searched
     text = loaded.text.replace("\xad", "")
     if not text.strip():
-        raise ValueError("contains no text" + (" (a scan?)" if path.suffix.lower() == ".pdf" else ""))
+        if path.suffix.lower() == ".pdf":
+            raise ValueError("contains no text (a scan?)")
+        raise ValueError("contains no text") if path.suffix.lower() == ".docx" else NothingToRead("contains no text")
     return replace(loaded, text=text, raw={**loaded.raw, **beside})
 
 
@@ -92,15 +96,33 @@ def _heading(text: str) -> str:
     return heading[1] if heading else ""
 
 
+_BY_PROGRAMS = re.compile(
+    r"\(?(?:anonymous|document|dokument|no title|presentation|title|unknown|unnamed|unspecified|untitled"
+    r"|(?:powerpoint|untitled) (?:document|presentation|spreadsheet))\)?[ _-]?\d*",
+    re.IGNORECASE,
+)
+"""Titles that nobody wrote."""
+_PROGRAM = re.compile(r"microsoft (?:excel|powerpoint|word) - ", re.IGNORECASE)
+_ENDING = re.compile(r"\.(?:docx?|dvi|html?|indd|md|od[pst]|pdf|pptx?|qxd|rtf|tex|txt|xlsx?)$", re.IGNORECASE)
+
+
+def _title(written: str) -> str:
+    """A title without the name of a program and the ending of a file; empty for one that a program gave."""
+    title = _ENDING.sub("", _PROGRAM.sub("", " ".join(written.split()), count=1))
+    return "" if _BY_PROGRAMS.fullmatch(title) else title
+
+
 def _html(path: Path) -> Loaded:
     text, notes = _read(path, markup=True)
     soup = parsed(text)
-    title = " ".join(soup.title.get_text().split()) if soup.title else ""
-    return Loaded(markdown(content(soup)), title, html_metadata(soup), notes=notes)
+    body = markdown(content(soup))
+    title = _title(soup.title.get_text() if soup.title else "") or _heading(body)
+    return Loaded(body, title, html_metadata(soup), notes=notes)
 
 
 def _pdf(path: Path) -> Loaded:
-    return Loaded(*pdf.read(path))
+    text, title, notes = pdf.read(path)
+    return Loaded(text, _title(title) or _heading(text), notes=notes)
 
 
 def _docx(path: Path) -> Loaded:
@@ -115,21 +137,8 @@ def _csv(path: Path) -> Loaded:
 
 
 def _mail(path: Path) -> Loaded:
-    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-    body = message.get_body(("plain", "html"))
-    if body is None:
-        raise ValueError("not an e-mail with a text")
-    content = str(body.get_content()).replace("\r\n", "\n")
-    if body.get_content_subtype() == "html":
-        text = markdown(parsed(content))
-    else:
-        # a signature is apart (RFC 3676, section 4.3), and what is quoted ends with its last mark
-        content = re.sub(r"(?m)^-- ?$", "", content)
-        content = re.sub(r"(?m)^(>.*)\n(?=[^>\n])", r"\1\n\n", content)
-        text = re.sub(r"(?m)^[ \t]+", "", content)
-    attached = [part.get_filename() or "?" for part in message.iter_attachments()]
-    notes = (f"its attachments are not read: {', '.join(attached)}",) if attached else ()
-    return Loaded(text, str(message["subject"] or ""), notes=notes)
+    text, title, notes = mail.read(path)
+    return Loaded(text, title, notes=notes)
 
 
 _LOADERS: dict[str, Callable[[Path], Loaded]] = {

@@ -12,6 +12,9 @@ __all__ = ["read"]
 _UNPACKED = 400_000_000
 """Maximum unpacked size in bytes: more is a zip bomb."""
 
+_OLDER = bytes.fromhex("d0cf11e0a1b11ae1")
+"""How the files of Office before 2007 begin, and the encrypted ones of today."""
+
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _STYLES_PART = "word/styles.xml"
 _STYLES = """
@@ -34,6 +37,10 @@ def read(path: Path) -> str:
     import mammoth
 
     library: Any = mammoth
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            older = file.read(len(_OLDER)) == _OLDER
+        raise ValueError("is encrypted, or a .doc by another name" if older else "not a Word file that can be read")
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > _UNPACKED:
             raise ValueError(f"unpacks to more than {_UNPACKED // 1_000_000} MB")

@@ -2,10 +2,11 @@
 
 import codecs
 import re
+from contextlib import suppress
 
 from sluicegate.language import probability_of
 
-__all__ = ["clean", "decoded", "encoding_of"]
+__all__ = ["clean", "decoded", "decoded_as", "encoding_of", "marked"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -38,9 +39,8 @@ def decoded(data: bytes) -> str:
 
 def encoding_of(data: bytes, *, markup: bool = False) -> tuple[str, str]:
     """The encoding by which it can be read, and a note where it had to be guessed. Raises `ValueError`."""
-    for mark, name in _MARKS:
-        if data.startswith(mark):
-            return _fits(name, data), ""
+    if name := marked(data):
+        return _fits(name, data), ""
     if b"\x00" in data[:4096]:
         raise ValueError("contains NUL bytes: it is not text, or it is UTF-16 without a byte order mark")
     declared = _declared(data) if markup else None
@@ -56,16 +56,36 @@ def encoding_of(data: bytes, *, markup: bool = False) -> tuple[str, str]:
     return _fits(_codec(declared), data, declared), ""
 
 
+def marked(data: bytes) -> str:
+    """The encoding that its byte order mark tells; empty without one."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), "")
+
+
+def decoded_as(data: bytes, declared: str, *, markup: bool = False) -> tuple[str, str]:
+    """The text of a part that came with the name of its encoding, and a note where it had to be guessed, since the name
+    is often wrong. Raises `ValueError`."""
+    known = _known(declared)
+    name = _codec(known) if known and codecs.lookup(known).name != "ascii" else ""
+    for each in ("utf-8", name) if name == "cp1252" else (name,):
+        with suppress(UnicodeDecodeError, LookupError):
+            return clean(data.decode(each)), ""
+    name, note = encoding_of(data, markup=markup)
+    return clean(data.decode(name)), note
+
+
 def _declared(data: bytes) -> str | None:
     """The encoding that HTML or XML names in its first kilobyte, as browsers read it."""
     found = _DECLARED.search(data, 0, 1024)
     name = found[1].decode("ascii", "replace") if found else ""
-    if not name or re.match(r"utf-?(?:8|16)", name, re.IGNORECASE):
-        return None
+    return _known(name) if name and not re.match(r"utf-?(?:8|16)", name, re.IGNORECASE) else None
+
+
+def _known(name: str) -> str | None:
+    """A name of an encoding, unless nobody knows it: then it tells nothing."""
     try:
-        codecs.lookup(name)
-    except LookupError:
-        raise ValueError(f"declares the encoding {name!r}, which nobody knows") from None
+        b" ".decode(name)
+    except (LookupError, ValueError):
+        return None
     return name
 
 

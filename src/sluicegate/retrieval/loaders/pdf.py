@@ -48,8 +48,8 @@ class _Letter:
     """By how many times `_TURN`."""
 
 
-def read(path: Path) -> tuple[str, str]:
-    """Its text as Markdown, and its title. Raises `ValueError`."""
+def read(path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """Its text as Markdown, its title, and notes on pages that cannot be read. Raises `ValueError`."""
     import pypdfium2
 
     library: Any = pypdfium2
@@ -57,20 +57,27 @@ def read(path: Path) -> tuple[str, str]:
         document = library.PdfDocument(path)
     except library.PdfiumError as error:
         locked = "password" in str(error).casefold()
-        raise ValueError("is encrypted" if locked else f"not a PDF that can be read: {error}") from error
+        raise ValueError("is encrypted" if locked else "not a PDF that can be read") from error
+    pages: list[Page] = []
+    damaged: list[str] = []
     try:
         title = str(document.get_metadata_dict().get("Title") or "")
-        shapes = [_shapes(page) for page in document]
-        grids = _grids(path, [number for number, drawn in enumerate(shapes) if not all(map(_is_mark, drawn))])
-        pages = [
-            _page(_letters(page), [*filter(_is_mark, drawn)], grids.get(number, []))
-            for number, (page, drawn) in enumerate(zip(document, shapes, strict=True))
-        ]
+        found: dict[int, tuple[Any, list[Box]]] = {}
+        for number in range(len(document)):
+            try:
+                page = document[number]
+                found[number] = page, _shapes(page)
+            except library.PdfiumError:
+                damaged.append(str(number + 1))
+        grids = _grids(path, [number for number, (_, drawn) in found.items() if not all(map(_is_mark, drawn))])
+        for number, (page, drawn) in found.items():
+            pages.append(_page(_letters(page), [*filter(_is_mark, drawn)], grids.get(number, [])))
     finally:
         document.close()
     # PDFium gives a letter beyond the first plane as two halves
     text = markdown(pages).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text, title.strip()
+    note = f"pages that cannot be read are left out: {', '.join(damaged)}"
+    return text, title.strip(), (note,) if damaged else ()
 
 
 def _letters(page: Any) -> list[_Letter]:
