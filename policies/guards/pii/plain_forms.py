@@ -22,7 +22,7 @@ def _plain(character: str) -> str:
         return str(unicodedata.decimal(character))
     if category == "Pd" or character == "\u2212":
         return "-"
-    if category == "Zs":
+    if category == "Zs" or character == "\t":
         return " "
     if category == "Cf":
         return ""
@@ -31,7 +31,7 @@ def _plain(character: str) -> str:
 
 def plain_forms(text: str) -> tuple[str, list[int] | None]:
     """The text, and the offset that each of its characters has in the original; None where those are the same."""
-    if text.isascii():
+    if text.isascii() and "\t" not in text:
         return text, None
     parts = [_plain(character) for character in text]
     return "".join(parts), [at for at, part in enumerate(parts) for _ in part]

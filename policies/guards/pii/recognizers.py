@@ -43,9 +43,24 @@ _FILES = frozenset(
 """Ends of file names, which stand after an ``@`` for a size or a version."""
 
 
+_SPELT_OUT = re.compile(
+    r"(?i)(?<![\w.@-])[a-z0-9][\w+-]{1,40}(?:(?:\.| dot )[\w+-]{1,40}){0,3} at "
+    r"(?:[a-z0-9][a-z0-9-]{1,40} dot ){1,4}[a-z]{2,12}(?![\w-])"
+)
+_TO_WRITE_TO = re.compile(
+    r"(?i)(?:e-?mails?|mail(?:ed|s|box)?|write|written|contact|reach|address|adresse|schreib\w*|correo|escrib\w*|courriel"
+    r"|[ée]cri\w+|indirizzo|scriv\w*|endere[çc]o|adres|sent|send|cc)\b[^\n]{0,40}$"
+)
+
+
 def _email(text: str) -> Iterator[_Span]:
-    if "@" not in text and "at" not in text:
+    folded = text.casefold()
+    if "@" not in text and not ("at" in folded and any(mark in folded for mark in ("dot", "[", "(", "{"))):
         return
+    for found in _SPELT_OUT.finditer(text):
+        # "look at this dot com boom": only beside a word for mail, and under a domain that there is
+        if found[0].rpartition(" ")[2].casefold() in _TOP_LEVEL and _TO_WRITE_TO.search(text[: found.start()][-60:]):
+            yield found.span()
     for start, end in _spans(_EMAIL, text):
         local = re.split(r"@|\s?[\[({]", text[start:end], maxsplit=1)[0]
         # a language without blanks runs on into the address
@@ -102,7 +117,10 @@ def _card(text: str) -> Iterator[_Span]:
 
 # IBAN ----------------------------------------------------------------------------------------------------------------
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ .-]{0,2}[A-Za-z0-9]{4}){2,7}(?:[ .-]{0,2}[A-Za-z0-9]{1,3})?")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ .-]?\d[ .-]?\d(?:[ .-]{0,2}[A-Za-z0-9]){11,30}")
+"""In groups of any length: banks write their own numbers in groups of their own (`FR76 30006 00001 12345678901 89`)."""
+_BANK_CODE = re.compile(r"[A-Za-z]{5,}")
+"""Letters alone that are no bank's code, which has four: the next words of the sentence."""
 IBAN_LENGTHS = {
     country: length
     for length, countries in {
@@ -119,22 +137,27 @@ IBAN_LENGTHS = {
 
 
 def _iban(text: str) -> Iterator[_Span]:
-    for start, end in _spans(_IBAN, text):
+    at = 0
+    while found := _IBAN.search(text, at):
+        start, end = found.span()
+        at = start + 1
         # the next word may look like one more group: take as much as the country's length says
         length = IBAN_LENGTHS.get(text[start : start + 2].upper())
-        taken, at = 0, start
-        while length and at < end and taken < length:
-            taken += text[at].isalnum()
-            at += 1
-        compact = re.sub(r"[ .-]", "", text[start:at]).upper()
-        runs_on = at < len(text) and text[at].isascii() and text[at].isalnum()
-        labelled = runs_on and re.match(r"(?i)(?:bic|swift|konto|bank)\b", text[at:])
+        taken, stop = 0, start
+        while length and stop < end and taken < length:
+            taken += text[stop].isalnum()
+            stop += 1
+        compact = re.sub(r"[ .-]", "", text[start:stop]).upper()
+        runs_on = stop < len(text) and text[stop].isascii() and text[stop].isalnum()
+        labelled = runs_on and re.match(r"(?i)(?:bic|swift|konto|bank)\b", text[stop:])
         if (
             length == len(compact)
             and (not runs_on or labelled)
+            and not any(_BANK_CODE.fullmatch(group) for group in re.split(r"[ .-]+", text[start:stop]))
             and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
         ):
-            yield start, at
+            yield start, stop
+            at = stop
 
 
 # social security, driver's licences and other numbers that a word introduces ------------------------------------------
@@ -184,9 +207,10 @@ _VERSION = re.compile(
     r"\.?\s?$"
 )
 _IPV6 = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
-    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])",
-    re.ASCII,
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?:/\d{1,3})?(?![\w:])"
+    r"|(?<![\w:.])::ffff:(?:\d{1,3}\.){3}\d{1,3}(?![\w:]|\.\d)"
+    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?:/\d{1,3})?(?![\w:.])",
+    re.ASCII | re.IGNORECASE,
 )
 _MAC = re.compile(
     r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])"
@@ -196,16 +220,18 @@ _MAC = re.compile(
 
 
 def _ip_address(text: str) -> Iterator[_Span]:
-    for start, end in _spans(_IPV4, text):
-        address = ipaddress.IPv4Interface(text[start:end]) if _prefix_fits(text[start:end]) else None
-        if address and not _VERSION.search(text[max(0, start - 12) : start]) and not _is_nobodys(address, text[:start]):
-            yield start, end
     if "::" in text or text.count(":") >= 5:
         for start, end in _spans(_IPV6, text):
             try:
-                ipaddress.IPv6Address(text[start:end].partition("%")[0])
+                address = ipaddress.IPv6Interface(re.sub(r"%\w+", "", text[start:end]))
             except ValueError:
                 continue
+            if not _is_nobodys(address, text[:start]):
+                yield start, end
+    # one that is written as a part of an IPv6 address has been found with it
+    for start, end in _spans(_IPV4, text):
+        address = ipaddress.IPv4Interface(text[start:end]) if _prefix_fits(text[start:end]) else None
+        if address and not _VERSION.search(text[max(0, start - 12) : start]) and not _is_nobodys(address, text[:start]):
             yield start, end
 
 
@@ -220,11 +246,12 @@ def _prefix_fits(written: str) -> bool:
     return int(written.partition("/")[2] or 0) <= 32
 
 
-def _is_nobodys(address: ipaddress.IPv4Interface, before: str) -> bool:
+def _is_nobodys(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface, before: str) -> bool:
     """A net, a mask, or an address that everybody has: of no one machine."""
     number = int(address.ip)
-    is_mask = number >= 0xFF000000 and (~number & 0xFFFFFFFF) & ((~number & 0xFFFFFFFF) + 1) == 0
-    is_net = address.network.prefixlen < 32 and address.ip == address.network.network_address
+    rest = ~number & 0xFFFFFFFF
+    is_mask = address.version == 4 and number >= 0xFF000000 and rest & (rest + 1) == 0
+    is_net = address.network.prefixlen < address.max_prefixlen and address.ip == address.network.network_address
     return (
         is_mask
         or is_net
@@ -244,6 +271,7 @@ _DOMAINS = (
     "|fi|pl|cz|sk|hu|ro|bg|gr"
     "|pt|ie|br|mx|ar|cl|au|nz|jp|cn|kr|in|ru|ua|tr|il|za|cy|ee|lv|lt|si|hr|is|online|site|shop|cloud|tech|xyz|me|tv"
 )
+_TOP_LEVEL = frozenset(_DOMAINS.split("|"))
 _URL = re.compile(
     r"(?i)\b(?:https?|ftps?|wss?)://[^\s<>\"'`()\[\]{}|\\^]+(?:\([^\s()]*\)[^\s<>\"'`()]*)?"
     rf"|(?<![\w@.-])www\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"'`()]*)?"
@@ -405,6 +433,12 @@ _RECOGNISERS: dict[str, Callable[[str], Iterator[_Span]]] = {
 
 PATTERN_ENTITIES = tuple(_RECOGNISERS)
 
+_CHECKED = ("iban", "credit-card")
+_BROKEN = re.compile(r"\d[ -]?\r?\n ?[0-9A-Z]|[A-Z][ -]?\r?\n ?\d")
+_LINE_END = re.compile(r" ?\r?\n ?")
+_MOST_LINE_ENDS = 1
+"""In one number: a column of groups is a table."""
+
 _NO_DIGITS_NEEDED = frozenset({"email", "url", "date-time"})
 
 
@@ -429,7 +463,26 @@ def recognise(
             found = Finding(start, end, entity)
             if all(_apart(found, other) for other in taken):
                 taken.append(found)
+    taken += _over_line_ends(plain, also, taken)
     return in_original([found for found in taken if found.label in entities or found.label in own], origin)
+
+
+def _over_line_ends(
+    plain: str, also: Callable[[str], Iterator[tuple[str, _Span]]] | None, taken: list[Finding]
+) -> list[Finding]:
+    """Numbers that a line end breaks. Only those that a checksum tells from numbers below each other."""
+    if not _BROKEN.search(plain):
+        return []
+    joined = _LINE_END.sub(lambda found: " " * len(found[0]), plain)
+    spans = [(entity, span) for entity in _CHECKED for span in _RECOGNISERS[entity](joined)]
+    spans += also(joined) if also else ()
+    found: list[Finding] = []
+    for entity, (start, end) in spans:
+        one = Finding(start, end, entity)
+        broken = "\n" in plain[start:end] and plain.count("\n", start, end) <= _MOST_LINE_ENDS
+        if broken and all(_apart(one, other) for other in (*taken, *found)):
+            found.append(one)
+    return found
 
 
 def _apart(one: Finding, other: Finding) -> bool:

@@ -14,14 +14,31 @@ __all__ = ["json_values"]
 
 _FENCE = re.compile(r"(?P<marks>`{3,}|~{3,})[ \t]*[\w+-]*[ \t]*\r?\n?(?P<inside>.*?)(?P=marks)", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
-_ARGUMENTS = ("arguments", "parameters", "input", "args")
-_CALL = frozenset({"name", "type", "id", "index", "function", "tool", "tool_calls", "call_id", "status", *_ARGUMENTS})
+_ARGUMENTS = ("arguments", "parameters", "input", "args", "tool_input", "action_input")
+_CALLED = ("function", "tool_calls", "function_call", "functionCall", "toolUse")
+_CALL = frozenset(
+    {
+        "name",
+        "type",
+        "id",
+        "index",
+        "tool",
+        "tool_name",
+        "action",
+        "call_id",
+        "toolUseId",
+        "status",
+        *_CALLED,
+        *_ARGUMENTS,
+    }
+)
 """The keys of a tool call, in the forms of the various families and APIs."""
 
 
 def json_values(text: str, names: Collection[str] = ()) -> list[list[Any]]:
     """The values that `text` may be meant to give, by how plainly it does: the whole text, or else what is in fences
-    and then what lies among other words.
+    and then what lies among other words; at last what these have within a wrapping of one: a list of one, an object
+    under a name that was not asked for, JSON in a string.
 
     `names` are the properties that are asked for: a tool call stands for its arguments, unless those are among them.
     Raises `ValueError`, with what is wrong with the whole text, where there is none.
@@ -34,7 +51,10 @@ def json_values(text: str, names: Collection[str] = ()) -> list[list[Any]]:
         offered = [fenced, list(_among(text))]
         if not any(offered):
             raise ValueError(str(error)) from error
-    return [[inner for value in values for inner in _unwrapped(value, names)] for values in offered]
+    found = [[inner for value in values for inner in _unwrapped(value, names)] for values in offered]
+    if names:
+        found.append([inner for values in found for value in values for inner in _within(value, names)])
+    return found
 
 
 def _refused(constant: str) -> Any:
@@ -73,14 +93,30 @@ def _unwrapped(value: Any, names: Collection[str]) -> list[Any]:
     return called or [value]
 
 
+def _within(value: Any, names: Collection[str]) -> list[Any]:
+    """What is in a wrapping of one; empty where there is none."""
+    if isinstance(value, str):
+        try:
+            inner = _parsed(value)
+        except ValueError:
+            return []
+    elif isinstance(value, list) and len(cast("list[Any]", value)) == 1:
+        inner = cast("list[Any]", value)[0]
+    elif isinstance(value, dict) and len(cast("dict[str, Any]", value)) == 1 and not value.keys() & {*names}:
+        (inner,) = cast("dict[str, Any]", value).values()
+    else:
+        return []
+    return _unwrapped(inner, names) if isinstance(inner, dict) else []
+
+
 def _arguments(value: Any, names: Collection[str]) -> Iterator[Any]:
     if isinstance(value, list):
         for one in cast("list[Any]", value):
             yield from _arguments(one, names)
     elif isinstance(value, dict) and cast("dict[str, Any]", value).keys() <= _CALL:
         call = cast("dict[str, Any]", value)
-        for inner in (call.get("function"), call.get("tool_calls")):
-            yield from _arguments(inner, names)
+        for key in _CALLED:
+            yield from _arguments(call.get(key), names)
         for key in call.keys() & set(_ARGUMENTS) - set(names):
             try:
                 yield _parsed(call[key]) if isinstance(call[key], str) else call[key]

@@ -43,11 +43,37 @@ def test_generated_forms_are_found_whole_and_look_alikes_are_not(part: str) -> N
         ("card 41\u200b11 1111\u00a01111 1111!", "41\u200b11 1111\u00a01111 1111"),
         ("我的邮箱zhang@example.cn谢谢", "zhang@example.cn"),
         ("ﬁx: ann＠firma．de", "ann＠firma．de"),
+        ("card 4111\t1111\t1111\t1111!", "4111\t1111\t1111\t1111"),
+        ("My card is 4111 1111\n1111 1111, please charge it", "4111 1111\n1111 1111"),
+        ("IBAN: GB29 NWBK 6016\n1331 9268 19 (new)", "GB29 NWBK 6016\n1331 9268 19"),
+        ("IBAN DE 89 3704 0044 0532 0130 00", "DE 89 3704 0044 0532 0130 00"),
+        ("votre RIB: FR14 20041 01005 0500013M026 06.", "FR14 20041 01005 0500013M026 06"),
+        ("conto IT60 X 05428 11101 000000123456", "IT60 X 05428 11101 000000123456"),
+        ("cuenta ES91 2100 0418 45 0200051332", "ES91 2100 0418 45 0200051332"),
+        ("room KB12 and DE89370400440532013000", "DE89370400440532013000"),
+        ("Please mail lena at example dot com today", "lena at example dot com"),
+        ("Schreib an peter dot pan at insel dot nimmer dot de bitte", "peter dot pan at insel dot nimmer dot de"),
+        ("login from ::ffff:93.184.216.34 at noon", "::ffff:93.184.216.34"),
     ],
 )
 def test_what_is_found_is_placed_in_the_original(text: str, value: str) -> None:
     (finding,) = recognise(text, USUAL)
     assert text[finding.start : finding.end] == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "look at this dot com boom",
+        "Mail me the plot: meet at noon dot matrix printer",
+        "DE12 and so on the train goes to the north of it",
+        "columns:\n4111 1111\n1111 1112\n1111 1113",
+        "listen on ::1 and route 2001:db8::/32",
+        "from 10.0.0.0/8 to fd00::/8",
+    ],
+)
+def test_what_only_looks_like_it_stays(text: str) -> None:
+    assert recognise(text, USUAL) == []
 
 
 def test_plain_forms_keep_letters_and_superscripts() -> None:
