@@ -13,16 +13,25 @@ __all__ = ["docx", "pdf", "said", "written"]
 
 
 def pdf(*lines: str | tuple[int, int, int, str], drawn: str = "") -> bytes:
-    """The smallest PDF with one page of text: lines one below the other, or each with its place and size."""
+    """The smallest PDF with one page of text: lines one below the other, or each with its place and size, below zero
+    for bold letters."""
     placed = [(72, 720 - 14 * n, 12, line) if isinstance(line, str) else line for n, line in enumerate(lines)]
-    stream = "\n".join(f"BT /F1 {size} Tf {x} {y} Td ({text}) Tj ET" for x, y, size, text in placed).encode()
+    stream = "\n".join(
+        f"BT /F{1 if size > 0 else 2} {abs(size)} Tf {x} {y} Td ({text}) Tj ET" for x, y, size, text in placed
+    ).encode()
     stream += f"\n{drawn}".encode()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources <</Font <</F1 5 0 R>>>>>>",
+        (
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R "
+            b"/Resources <</Font <</F1 5 0 R /F2 6 0 R>>>>>>"
+        ),
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        *(
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /%s /Encoding /WinAnsiEncoding >>" % name
+            for name in (b"Helvetica", b"Helvetica-Bold")
+        ),
     ]
     out = io.BytesIO()
     out.write(b"%PDF-1.4\n")

@@ -4,7 +4,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise, takewhile
 
@@ -20,13 +20,22 @@ _LARGE = 1.15
 _SAME_PAGES, _ALIKE_PAGES = 2, 3
 """One of the two highest or lowest lines that so many pages share, and half of all, is a header or footer: the same
 line, or one that differs by its numbers."""
-_BULLET = re.compile("[•◦▪‣●–○■□∙➢✓\uf0b7\uf0a7\uf0d8]\\s*")
+_LEADER = re.compile(r"(?:(?:\.\s?){4,}|(?:…\s?){2,})\s*(\d{1,4})$")
+_LEADERS = 3
+_CONTENTS_FROM = 4
+"""Pages: a list of prices is shorter."""
+_BULLET = re.compile("(?:[•◦▪‣●–○■□∙➢✓➤►▶◆◇❖✔\uf0b7\uf0a7\uf0d8]|[\uf020-\uf0ff](?=\\s))\\s*")
 """Marks of lists; the last ones are those of Word's symbol fonts."""
 _NUMBERING = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)]")
 _SAME_EDGE = 3.0
 """Points between the edges of columns that are the same on two pages."""
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _WITHOUT_SPACES = re.compile(f"[{UNSPACED}]")
+_SUSPENDED = frozenset({"and", "or", "und", "oder", "bzw", "sowie", "en", "of", "och", "og", "eller"})
+"""Words before which the hyphen of a word that is left out stays."""
+_SHORT = 0.8
+"""Of the width of the text: a line in bold letters that ends before is a heading, and not the first of a paragraph."""
+_LONGEST_HEADING = 120
 _ENDED = (".", "!", "?", ":", "。", "！", "？")
 
 
@@ -40,6 +49,7 @@ class PageLine:
     size: float
     """Of its font, in points."""
     code: bool
+    bold: bool = False
 
     @property
     def text(self) -> str:
@@ -90,17 +100,56 @@ Page = list[PageLine | PageTable]
 
 
 def _bodies(pages: Sequence[Page]) -> list[Page]:
-    """The pages without running headers and footers: outer lines that half of the pages share, but for numbers."""
+    """The pages without running headers and footers, numbers of pages and contents: outer lines that half of the pages
+    share, but for numbers, or that begin or end with the page's number."""
     outer = [_outer(page) for page in pages]
     exact = Counter(text for lines in outer for text in {line.text for line in lines})
     numbered = Counter(text for lines in outer for text in {_unnumbered(line) for line in lines})
+    # from a page's place to its number
+    steps = Counter(
+        step
+        for place, lines in enumerate(outer)
+        for step in {n - place for line in _ends(lines) for n in _numbers(line)}
+    )
+    step, often = max(steps.items(), key=lambda pair: pair[1], default=(1, 0))
+    counted = often >= _ALIKE_PAGES and 2 * often >= len(pages)
 
-    def runs(line: PageLine) -> bool:
+    def runs(line: PageLine, place: int) -> bool:
         same, alike = exact[line.text], numbered[_unnumbered(line)]
-        return (same >= _SAME_PAGES and 2 * same >= len(pages)) or (alike >= _ALIKE_PAGES and 2 * alike >= len(pages))
+        if (same >= _SAME_PAGES and 2 * same >= len(pages)) or (alike >= _ALIKE_PAGES and 2 * alike >= len(pages)):
+            return True
+        if line not in _ends(outer[place]):
+            return False
+        return place + step in _numbers(line) if counted else bool(re.fullmatch(rf"\W*{place + 1}\W*", line.text))
 
-    running = [{id(line) for line in lines if runs(line)} for lines in outer]
-    return [[part for part in page if id(part) not in left] for page, left in zip(pages, running, strict=True)]
+    running = [{id(line) for line in lines if runs(line, place)} for place, lines in enumerate(outer)]
+    bodies = [[part for part in page if id(part) not in left] for page, left in zip(pages, running, strict=True)]
+    return [_without_contents(page) for page in bodies] if len(pages) >= _CONTENTS_FROM else bodies
+
+
+def _ends(lines: Sequence[PageLine]) -> list[PageLine]:
+    """The lowest and the highest of the outer lines."""
+    return [lines[0], lines[-1]] if len(lines) > 1 else [*lines]
+
+
+def _numbers(line: PageLine) -> set[int]:
+    """With which a line begins and ends, apart from its words."""
+    return {int(word) for word in (line.text.split()[0], line.text.split()[-1]) if re.fullmatch(r"\d{1,4}", word)}
+
+
+def _without_contents(page: Page) -> Page:
+    """A page without the lines of a table of contents, which have dots between a title and the number of its page."""
+    found = [(at, _LEADER.search(part.text)) for at, part in enumerate(page) if isinstance(part, PageLine)]
+    led, numbers = [at for at, one in found if one], [int(one[1]) for _, one in found if one]
+    if len(led) < _LEADERS or numbers != sorted(numbers):
+        return page
+    first, last = led[0], led[-1]
+
+    def entry(part: PageLine | PageTable) -> bool:
+        return isinstance(part, PageLine) and bool(re.search(r"[.\s]\d{1,4}$", part.text))
+
+    first -= first > 0 and entry(page[first - 1])
+    return [part for at, part in enumerate(page) if at < first or at > last or not entry(part)]
 
 
 def _outer(page: Page) -> list[PageLine]:
@@ -118,8 +167,10 @@ def markdown(pages: Sequence[Page]) -> str:
     pages = _bodies(pages)
     lines = [line for page in pages for line in page if isinstance(line, PageLine)]
     words = Counter(word.casefold() for line in lines for word in _WORD.findall(line.text))
-    # what is in such letters from end to end is no code
+    # what is in such letters from end to end is no code, and no heading
     coded = 2 * sum(line.code for line in lines) <= len(lines)
+    if 2 * sum(line.bold for line in lines) > len(lines):
+        pages = [[replace(part, bold=False) if isinstance(part, PageLine) else part for part in page] for page in pages]
     blocks: list[str | PageTable] = []
     for page in pages:
         made = [*_blocks(page, words, coded=coded)]
@@ -165,7 +216,7 @@ def _texts(
     at = 0
     while at < len(lines):
         code = [*takewhile(lambda line: coded and line.code, (lines[n] for n in range(at, len(lines))))]
-        rows = [] if code else _rows(lines[n] for n in range(at, len(lines)))
+        rows, count = ([], len(code)) if code else _rows(lines[n] for n in range(at, len(lines)))
         if not code and not rows:
             prose.append(lines[at])
             at += 1
@@ -173,29 +224,41 @@ def _texts(
         yield from _paragraphs(prose, words, usual, size)
         prose = []
         yield _fenced(code) if code else PageTable([list(row) for row in rows], ()).markdown
-        at += len(code) or len(rows)
+        at += count
     yield from _paragraphs(prose, words, usual, size)
 
 
 def _paragraphs(lines: Sequence[PageLine], words: Mapping[str, int], usual: float, size: float) -> Iterator[str]:
-    """Paragraphs, list items and headings, by the space above a line and the size of its letters."""
+    """Paragraphs, list items and headings, by the space above a line and the size and weight of its letters."""
     text, above, last = "", None, 0
+    heads = False
+    right = max((line.edges[-1][1] for line in lines), default=0.0)
+    left = min((line.edges[0][0] for line in lines), default=0.0)
     for line in lines:
         number = _number(line.text)
         begins = number and (number == last + 1 or text.endswith(_ENDED))
         begins = begins or line.bullet or line.marked
+        # a line in bold letters that is not full
+        ends = above and heads and not line.bold and above.edges[-1][1] - left < _SHORT * (right - left)
         # the lines of a heading are as far apart as its letters are large
         room = usual * max(1.0, line.size / size)
-        if above and (begins or (_apart(above, line, room) and not _in_next_column(above, line, text))):
-            yield text
+        if above and (begins or ends or (_apart(above, line, room) and not _in_next_column(above, line, text))):
+            yield _headed(text) if heads else text
             text = ""
         last = number if number and not text else last
         said = f"- {line.text[len(line.bullet) :]}" if line.bullet else line.text
         title = not text and line.size > _LARGE * size and not said.endswith(_ENDED)
+        heads = line.bold and not line.bullet and (heads or not text)
         text = _joined(text, said, words) if text else f"## {said}" if title else said
         above = line
     if text:
-        yield text
+        yield _headed(text) if heads else text
+
+
+def _headed(text: str) -> str:
+    """A paragraph in bold letters as a heading, if it is none already."""
+    no_heading = text.startswith("#") or text.endswith(_ENDED) or len(text) > _LONGEST_HEADING
+    return text if no_heading or not any(map(str.isalpha, text)) else f"## {text}"
 
 
 def _number(line: str) -> int:
@@ -226,20 +289,31 @@ def _in_next_column(above: PageLine, line: PageLine, text: str) -> bool:
     return higher and not text.endswith(_ENDED) and line.text[:1].islower()
 
 
-def _rows(lines: Iterable[PageLine]) -> list[tuple[str, ...]]:
-    """The cells of the lines at the start that form a table: two or more with the same columns, and room between
-    these from top to bottom, which more than two lines of justified text do not have."""
+def _rows(lines: Iterable[PageLine]) -> tuple[list[tuple[str, ...]], int]:
+    """The cells of the lines at the start that form a table, and how many these lines are: two rows or more with the
+    same columns, and room between these from top to bottom, which more than two lines of justified text do not have."""
     gaps: list[tuple[float, float]] | None = None
     found: list[tuple[str, ...]] = []
+    last: PageLine | None = None
+    count = 0
     for line in lines:
+        if last and (columns := _continued(last, line)):
+            row = [*found[-1]]
+            for at, cell in zip(columns, line.cells, strict=True):
+                row[at] = wrapped([row[at], cell])
+            found[-1], last = tuple(row), replace(last, bottom=line.bottom)
+            count += 1
+            continue
         own = [(left[1], right[0]) for left, right in pairwise(line.edges)]
         gaps = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(gaps, own, strict=False)] if gaps else own
         same = not found or len(line.cells) == len(found[0])
         if line.marked or not gaps or not same or any(end - start < 1 for start, end in gaps):
             break
         found.append(line.cells)
+        last = line
+        count += 1
     words = all(" " not in cell for row in found for cell in row)
-    return found if len(found) > 1 + words else []
+    return (found, count) if len(found) > 1 + words else ([], 0)
 
 
 def wrapped(lines: Iterable[str]) -> str:
@@ -247,14 +321,28 @@ def wrapped(lines: Iterable[str]) -> str:
     return reduce(lambda text, line: _joined(text, line, Counter()) if text else line, lines, "")
 
 
+def _continued(row: PageLine, line: PageLine) -> list[int]:
+    """The columns whose cells go on in the line below a row: each of its cells begins where one of them does, but for
+    the first."""
+    if not 0 < row.bottom - line.bottom < _GAP * line.height or len(line.cells) >= len(row.cells):
+        return []
+    begins = {at: left for at, (left, _) in enumerate(row.edges) if at}
+    columns = [next((at for at, x in begins.items() if abs(x - start) < _SAME_EDGE), 0) for start, _ in line.edges]
+    return columns if all(columns) else []
+
+
 def _joined(text: str, line: str, words: Mapping[str, int]) -> str:
     """Two lines of a paragraph as one; a word that was divided at the line's end is one word again, with its hyphen
     where the text has it so elsewhere."""
-    divided = re.search(r"([^\W\d_]+)-$", text)
-    rest = re.match(r"[^\W\d_]+", line)
-    if not divided or not rest or not rest[0].islower():
+    divided = re.search(r"(\w+)-$", text)
+    rest = re.match(r"\w+", line)
+    if divided and rest and not (rest[0][0].islower() and divided[1].isalpha()):
+        return text + line
+    if not divided or not rest:
         # Chinese and Japanese have no spaces
         return f"{text}{'' if _WITHOUT_SPACES.match(text[-1:]) and _WITHOUT_SPACES.match(line) else ' '}{line}"
     one = f"{divided[1]}{rest[0]}".casefold()
+    if rest[0] in _SUSPENDED and not words[one]:
+        return f"{text} {line}"
     hyphened = words[f"{divided[1]}-{rest[0]}".casefold()] > words[one]
     return (text if hyphened else text[:-1]) + line

@@ -27,6 +27,9 @@ _FIXED_NAMES = re.compile(rb"mono|courier|consol|menlo|inconsolata|source ?code|
 _TURN = math.pi / 12
 """Letters that are turned by this or more, and others not, are no part of the lines around them: a stamp in the margin,
 or a word across the page."""
+_BOLD = 1 << 18
+"""The flag ForceBold."""
+_BOLD_NAMES = re.compile(rb"bold|black|heavy|CMBX|-Medi\b", re.IGNORECASE)
 _MARK = 8.0
 """Points: the mark of a list is smaller, and as wide as high."""
 _MARK_SPACE = 25.0
@@ -44,6 +47,7 @@ class _Letter:
     """Of its font, in points; 0 for a space or a line end that PDFium adds."""
     fixed: bool
     """As wide as every other of its font, as code is."""
+    bold: bool
     turned: int = 0
     """By how many times `_TURN`."""
 
@@ -88,8 +92,8 @@ def _letters(page: Any) -> list[_Letter]:
     layer = page.get_textpage()
     box, name, flags = library.FS_RECTF(), create_string_buffer(128), c_int()
     found: list[_Letter] = []
-    # of each object of the page its font's size, whether that is of one width, and how many quarter turns it is turned
-    objects: dict[int, tuple[float, bool, float]] = {}
+    # of each object of the page its font's size, whether that is of one width and bold, and the angle
+    objects: dict[int, tuple[float, bool, bool, float]] = {}
     for at in range(layer.count_chars()):
         text = chr(library.FPDFText_GetUnicode(layer, at))
         # as high as its font, whatever the letter
@@ -102,11 +106,12 @@ def _letters(page: Any) -> list[_Letter]:
             objects[key] = (
                 float(library.FPDFText_GetFontSize(layer, at)),
                 bool(flags.value & _FIXED or _FIXED_NAMES.search(name.value)),
+                bool(flags.value & _BOLD or _BOLD_NAMES.search(name.value)),
                 0.0 if made else library.FPDFText_GetCharAngle(layer, at),
             )
-        size, fixed, angle = objects[key]
+        size, fixed, bold, angle = objects[key]
         place = box.left, box.bottom, box.right, box.top
-        found.append(_Letter(text, place, 0.0 if made else size, fixed, round(angle / _TURN)))
+        found.append(_Letter(text, place, 0.0 if made else size, fixed, bold, round(angle / _TURN)))
     layer.close()
     return found
 
@@ -238,16 +243,15 @@ def _lines(letters: Sequence[_Letter], marks: Sequence[Box]) -> list[PageLine]:
         left, bottom, right, top = _around([letter.box for letter in seen])
         last = lines[-1] if lines else None
         beside = last and left >= last.edges[-1][1] - 1
-        code = all(letter.fixed for letter in seen)
+        code, bold = all(letter.fixed for letter in seen), all(letter.bold for letter in seen)
         if last and beside and min(top, last.top) - max(bottom, last.bottom) > 0.4 * min(top - bottom, last.height):
             cells, edges = (*last.cells, text), (*last.edges, (left, right))
-            lines[-1] = PageLine(
-                cells, edges, min(bottom, last.bottom), max(top, last.top), last.size, last.code and code
-            )
+            low, high = min(bottom, last.bottom), max(top, last.top)
+            lines[-1] = PageLine(cells, edges, low, high, last.size, last.code and code, last.bold and bold)
         else:
             if any(0 <= left - mark[2] < _MARK_SPACE and bottom < (mark[1] + mark[3]) / 2 < top for mark in marks):
                 text = f"• {text}"
-            lines.append(PageLine((text,), ((left, right),), bottom, top, seen[0].size, code))
+            lines.append(PageLine((text,), ((left, right),), bottom, top, seen[0].size, code, bold))
     return lines
 
 
