@@ -1,4 +1,4 @@
-"""Documents and questions in German and Japanese: what each embedder finds, and what is said of one that knows neither.
+"""Documents and questions in several languages: what each embedder finds, and what is said of one that knows neither.
 
 The questions were written before anything was measured, and none was changed afterwards.
 """
@@ -52,7 +52,11 @@ async def found_first(folder: Path, model: str, questions: dict[str, str], **set
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("language", "stems"), [("de", "German"), ("ja", "English")])
+@pytest.mark.parametrize(
+    ("language", "stems"),
+    # of the last three nobody has told the index the language
+    [("de", "German"), ("ja", "English"), ("ru", "English"), ("ar", "English"), ("zh", "English")],
+)
 async def test_the_encoder_for_many_languages_finds_what_the_english_one_does_not(
     tmp_path: Path, language: str, stems: str
 ) -> None:
@@ -62,7 +66,7 @@ async def test_the_encoder_for_many_languages_finds_what_the_english_one_does_no
     (tmp_path / "indexes").rename(tmp_path / "of-many")
     english = await found_first(tmp_path, ENGLISH, questions, language=stems)
     assert many >= 8
-    assert english <= 4
+    assert many - english >= 4
 
 
 WORKFLOW = """

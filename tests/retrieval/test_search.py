@@ -77,6 +77,23 @@ async def test_words_find_what_meaning_misses(desk: Desk) -> None:
     assert "knowledge/code.md" not in (await desk.ids("what is e1042?", k=5))
 
 
+async def test_common_words_weigh_less_where_all_vectors_are_alike(desk: Desk) -> None:
+    """As those of an encoder whose cosines are all close to one."""
+
+    class Alike(HashEmbedder):
+        async def embed(self, request: EmbeddingRequest) -> Any:
+            found = await super().embed(request)
+            topics = [("coche", "vehículo"), ("menú", "patio")]
+            vectors = [[3.0, *(float(any(w in text for w in words)) for words in topics)] for text in request.texts]
+            return replace(found, vectors=vectors)
+
+    desk.models = Alike()
+    desk.article("gate.md", "todo vehículo sale por la puerta norte")
+    desk.article("menu.md", "el menú es el que se da cada día en el patio")
+    await desk.ingest()
+    assert (await desk.ids("por dónde es que saco el coche cada día"))[0] == "knowledge/gate.md"
+
+
 async def test_stems_and_accents_of_words(desk: Desk) -> None:
     desk.article("a.md", "Résetting passwords")
     desk.article("b.md", "something else")

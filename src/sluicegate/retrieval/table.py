@@ -19,6 +19,7 @@ from sluicegate.retrieval.acl import quoted
 __all__ = [
     "FLAT_ROWS",
     "add",
+    "contrast",
     "create",
     "delete",
     "guarded",
@@ -32,6 +33,9 @@ __all__ = [
 
 FLAT_ROWS = 20_000
 """Rows up to which a flat search takes a few milliseconds and is exact; above, an HNSW index is built."""
+
+_CONTRAST_ROWS = 256
+"""Passages that tell how far apart the vectors of an index are: enough for an average."""
 
 _KEEP_VERSIONS = timedelta(minutes=10)
 """Longer than any search: a search that has begun on an old version finishes on it."""
@@ -87,6 +91,21 @@ async def open_at(folder: Path, name: str, version: int) -> Any:
     # LanceDB asks for it at each query; that of one version never changes
     table.schema = same
     return table
+
+
+async def contrast(table: Any) -> float:
+    """How far apart the vectors of an index are: 1 less the mean cosine between the first of its passages; 1 where
+    there are fewer than two."""
+    import numpy as np
+
+    found = (await table.query().select(["vector"]).limit(_CONTRAST_ROWS).to_arrow())["vector"].combine_chunks()
+    if len(found) < 2:
+        return 1.0
+    vectors = found.flatten().to_numpy().reshape(len(found), -1).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    total = vectors.sum(axis=0)
+    count = len(vectors)
+    return float(1 - (total @ total - count) / (count * (count - 1)))
 
 
 async def create(folder: Path, name: str, dimension: int) -> Any:
