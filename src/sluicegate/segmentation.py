@@ -216,6 +216,7 @@ def _places(content: str, lines: Sequence[str], starts: Sequence[int], first: in
 def _spans(content: str) -> list[tuple[int, int]]:
     """Where its sentences are."""
     blank = _MARKERS.sub(lambda found: " " * len(found[0]), content)
+    blank = _IMAGE.sub(lambda found: " " * len(found[0]), blank) if "![" in blank else blank
     # no sentence ends within code
     blank = CODE_SPAN.sub(lambda found: "`" * len(found[0]), blank)
     ends = _ends(_LANGUAGES[0], blank).intersection(*(_ends(language, blank) for language in _LANGUAGES[1:]))

@@ -66,6 +66,31 @@ def quotes(text: str) -> list[str]:
         ),
         ("<ul>\n<li>one <b>x</b>\n<li>two\n</ul>\n", ["one x", "two"]),
         ("Give `<ul>` here.\n\n<ul>\nno end", ["Give `<ul>` here.", "no end"]),
+        # code between tags
+        ("{% highlight ruby linenos %}\nputs 1\n\nputs 2\n{% endhighlight %}", ["```ruby\nputs 1\n\nputs 2\n```"]),
+        ('{{< code-toggle file="a" >}}\na = 1\n```\n{{< /code-toggle >}}', ["````\na = 1\n```\n````"]),
+        ("Give {% highlight %} here.\n\n{% highlight x %}\nno end", ["Give here.", "no end"]),
+        # calls of templates, over several lines too
+        ('{{ table({\n  rows: [ {text: "a"} ]\n}) }}\n\n{{ page.note }}\nIt is {{ price }} euros.',
+         ["It is {{ price }} euros."]),
+        ('{%- call card({\n  src: "x"\n}) %}\nEvery month we meet.\n{%- endcall %}', ["Every month we meet."]),
+        ("{{ no end of it\nAnd text.", ["{{ no end of it And text."]),
+        # DocFX
+        ("[!INCLUDE [x](../x.md)]\nText [!INCLUDE[y](y.md)] here.", ["Text here."]),
+        ('> [!div class="next"]\n> Next step.\n\n[!VIDEO https://x.org/v]', ["Next step."]),
+        (':::image type="content" source="a.png" alt-text="A page.":::\n\n:::row:::\nText.\n:::row-end:::', ["Text."]),
+        # MDX
+        ("import Tabs from '@theme/Tabs';\nexport const a = 1;\n\nImport taxes from 'a' apply.",
+         ["Import taxes from 'a' apply."]),
+        ("Text{/* not read */}.\n\n<div className='grid'>\n  <a href='x'>\n\n      <p>Of a card.</p>\n  </a>\n</div>",
+         ["Text.", "Of a card."]),
+        # contents
+        ("[[_TOC_]]\n\n* TOC\n{:toc}\n\n<!-- x -->\n- [A](#a)\n  - [B `x`](#b)\n<!-- -->\n\nSee:\n\n- [A](#a)\n- else",
+         ["See:\n\n- [A](#a)\n- else"]),
+        # a fence that is left open in a box
+        ('=== "A"\n\n    ```sh\n    ls\n\n=== "B"\n\n    Text.\n', ["A:\n\n```sh\nls\n\n```", "Text."]),
+        # a picture is no exclamation
+        ("See it. ![A red cat](a.png) It is red.\n\n![Alone](b.png)", ["See it.", "It is red."]),
     ],
 )  # fmt: skip
 def test_what_sites_mark_is_prose(text: str, expected: list[str]) -> None:
@@ -112,9 +137,16 @@ def test_every_document_of_the_repository_is_read_the_same() -> None:
         "```\n",
         "<",
         ">",
+        "{/*",
+        "[!include ",
+        "{% highlight x %}\n",
+        "{{\n",
+        "- [a](#a)\n",
+        "](#",
     ],
 )
 def test_a_long_line_of_anything_is_read_in_time(text: str) -> None:
     # what takes the square of the length would not end
     assert isinstance(commonmark(f"[^1]: x\n{text * 50_000}"), str)
+    assert isinstance(commonmark(f":::image {'a=' * 50_000}{text * 9}\nimport {text * 50_000} from 'a"), str)
     assert isinstance(commonmark(":::" + " " * 50_000 + f"{text}# {' ' * 50_000}{{!!! {'a ' * 50_000}!"), str)

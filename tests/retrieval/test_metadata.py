@@ -83,6 +83,8 @@ def test_what_would_protect_but_is_not_read_is_an_error(tmp_path: Path, text: st
         "----\n\n# Passkeys\n\n----\n",
         "# Passkeys\n\n```yaml\napproved: false\n```\n\nThe status: draft is explained here, approved or not.\n",
         "# Passkeys\n\nIt expires: after a day.\n\n{% include x %}\n",
+        "# Passkeys\n\n{% highlight yaml %}\napproved: false\n{% endhighlight %}\n",
+        "# Passkeys\n\n{{< code-toggle >}}\ndraft = true\n{{< /code-toggle >}}\n",
         "# Passkeys\n\nvisibility: hidden\n\n**State:** pending\n\nAccess: private\n\n**Fee:** 4\n",
         "---\ntitle: Passkeys\npublishDate: 2020-01-01\nvisibility: public\nstate: stable\nhidden: false\n---\nText.\n",
     ],

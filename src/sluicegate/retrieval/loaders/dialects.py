@@ -24,7 +24,26 @@ _DIRECTIVES = re.compile(
     r"\{(?:admonition|attention|caution|danger|deprecated|dropdown|error|hint|important|note|seealso|sidebar|tip|topic"
     r"|versionadded|versionchanged|warning)\}"
 )
-_ALERT = re.compile(r"([ \t]*(?:>[ \t]*)+)\[!\w+\][+-]?[ \t]*(.*)")
+_ALERT = re.compile(r"([ \t]*(?:>[ \t]*)+)\[!\w+(?:[ \t][^\]]*)?\][+-]?[ \t]*(.*)")
+_INSERTED = re.compile(
+    r"\[!(?:code|div|include|notebook|video)\b[^\[\]]*(?:\[[^\[\]]*\]\([^()\[\]]*\)[ \t]*)?\]", re.IGNORECASE
+)
+"""Where DocFX inserts something."""
+_SETTINGS = re.compile(r"(?:[\w-]+=(?:\"[^\"]*\"|[^\s\"]+)(?:\s+|$))+")
+_PROGRAM = re.compile(r"import\s.*\sfrom\s+(['\"]).+\1;?|import\s+(['\"]).+\2;?|export\s+const\s.*;")
+"""A line of MDX that is no text."""
+_LONGEST_PROGRAM = 1_000
+_UNREAD = frozenset("{[ie")
+"""How what `_is_unread` finds begins."""
+_CONTENTS = re.compile(r"\[\[?_?TOC_?\]?\]", re.IGNORECASE)
+_TO_HEADING = re.compile(r"\s*(?:[-*+]|\d+[.)])[ \t]+\[.*\]\(#[^()]*\)\s*")
+_CODE_TAG = re.compile(
+    r"\{%-?\s*(?P<liquid>code\w*|highlight|prism)\b\s*(?P<one>[\w+#-]*).*%\}"
+    r"|\{\{[<%]\s*(?P<hugo>code[\w-]*|highlight)\b\s*(?P<other>[\w+#-]+(?![\w+#=-]))?(?!.*/[>%]\}\}).*[>%]\}\}"
+)
+_LONGEST_TAG = 100
+"""Lines."""
+_MARKUP = re.compile(r"</?[a-z][\w.-]*[\s/>]", re.IGNORECASE)
 _NOTE = re.compile(r"\[\^([^\]\s]+)\]:[ \t]*(.*)")
 _REFERENCE = re.compile(r"\[\^([^\[\]\s]+)\]")
 _DEFINITION = re.compile(r"[:~][ \t]+(\S.*)")
@@ -32,7 +51,7 @@ _NO_TERM = re.compile(r"[-*+>|#]|\d+[.)][ \t]")
 _LONGEST_TERM = 100
 _IDS = re.compile(r"\{:?[ \t]*[#.][^{}]*\}")
 _ATTRIBUTES = re.compile(r"\{:[^{}]*\}")
-_COMMENT = re.compile(r"<!--(?:(?!-->|<!--).)*-->")
+_COMMENT = re.compile(r"<!--(?:(?!-->|<!--).)*-->|\{/\*(?:(?!\*/|\{/\*).)*\*/\}")
 _TEMPLATE = re.compile(r"\{\{[<%](?:(?!\{\{).)*?[%>]\}\}|\{%(?:(?!\{%).)*?%\}")
 _ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 _ESCAPED = re.compile(r"\\([$%&'\"/:;,@=?^])")
@@ -59,10 +78,21 @@ class _Lines:
     notes: set[str] = field(default_factory=set[str])
     """Names of footnotes."""
     fence: str = ""
+    framed: int = 0
+    """How many boxes are open around the fence."""
+    tag: re.Pattern[str] | None = None
+    """What ends the code that a tag has begun."""
+    unclosed: set[str] = field(default_factory=set[str])
+    """What would end code that a tag has begun, and is not there."""
+    until: int = -1
+    """The last line of a tag over several lines."""
+    markup: bool = False
+    """Whether an indented tag belongs to the HTML above it."""
     term: str = ""
     """Of the definition list that is being read."""
 
     def read(self) -> str:
+        self._drop_contents()
         self.notes = {found[1] for line in self.lines if (found := _NOTE.match(line.lstrip()))}
         for number, line in enumerate(self.lines):
             self._line(number, line)
@@ -71,6 +101,12 @@ class _Lines:
 
     def _line(self, number: int, line: str) -> None:
         column = _column(line)
+        if number <= self.until or ((self.tag or "{" in line) and self._coded(number, line)):
+            return
+        if self.fence and line.strip() and self.framed and column < self.boxes[self.framed - 1][0]:
+            # code does not go on beyond its box
+            self.made.append(self.fence)
+            self.fence = ""
         while not self.fence and line.strip() and self.boxes and column < self.boxes[-1][0]:
             self.boxes.pop()
             self._say("")
@@ -90,10 +126,59 @@ class _Lines:
             self._lead(_space(line), fence[2].strip()[kind.end() :])
         elif fence:
             self._end_prose()
-            self.fence = fence[1]
+            self.fence, self.framed = fence[1], len(self.boxes)
             self.made.append(line)
+        elif "{" in line and (until := self._end_of_tag(number, line.strip())) > 0:
+            self.until = until
         else:
             self._prose(number, line, column)
+
+    def _coded(self, number: int, line: str) -> bool:
+        """Whether the line is code between two tags of a template language, or one of these."""
+        if self.tag:
+            ends = self.tag.fullmatch(line.strip())
+            self.made.append(self.fence if ends else line)
+            if ends:
+                self.tag, self.fence = None, ""
+            return True
+        bare = line.strip() if "{" in line and not self.fence else ""
+        if not bare.startswith("{") or not (begins := _CODE_TAG.fullmatch(bare)):
+            return False
+        liquid, hugo = begins["liquid"], begins["hugo"]
+        ends = re.compile(rf"\{{%-?\s*end{liquid}\s*-?%\}}" if liquid else rf"\{{\{{[<%]\s*/\s*{hugo}\s*[>%]\}}\}}")
+        below = range(number + 1, len(self.lines)) if ends.pattern not in self.unclosed else ()
+        last = next((at for at in below if ends.fullmatch(self.lines[at].strip())), 0)
+        if not last:
+            self.unclosed.add(ends.pattern)
+            return False
+        self._end_prose()
+        self.tag = ends
+        self.fence = "````" if any("```" in self.lines[at] for at in range(number + 1, last)) else "```"
+        self.made += ["", f"{self.fence}{begins['one'] or begins['other'] or ''}"]
+        return True
+
+    def _end_of_tag(self, number: int, bare: str) -> int:
+        """Where a tag of a template language ends that begins the line and goes on below it; below zero without one."""
+        closing = {"{{": "}}", "{%": "%}"}.get(bare[:2], "")
+        if not closing or closing in bare:
+            return -1
+        below = range(number + 1, min(number + _LONGEST_TAG, len(self.lines)))
+        return next((at for at in below if self.lines[at].rstrip().endswith(closing)), -1)
+
+    def _drop_contents(self) -> None:
+        """Leave out lists of nothing but links to headings."""
+        start = 0
+        for at in range(len(self.lines) + 1):
+            if at < len(self.lines) and "](#" in self.lines[at] and _TO_HEADING.fullmatch(self.lines[at]):
+                continue
+            if at - start < 2:
+                start = at + 1
+                continue
+            around = [*self.lines[max(0, start - 1) : start], *self.lines[at : at + 1]]
+            alone = all(not line.strip() or line.startswith("<!--") for line in around)
+            if alone:
+                self.lines[start:at] = [""] * (at - start)
+            start = at + 1
 
     def _prose(self, number: int, line: str, column: int) -> None:
         bare, space = line.strip(), _space(line)
@@ -105,6 +190,7 @@ class _Lines:
         elif bare.startswith(":::"):
             title = bare.strip(": \t")
             title = title[kind.end() :] if (kind := _KIND.match(title)) else title
+            title = "" if _SETTINGS.fullmatch(title) else title
             self._lead(space, title[1:-1] if title[:1] == "[" and title[-1:] == "]" else title)
         elif alert := _ALERT.fullmatch(line):
             self._say(f"{alert[1]}{_leading(alert[2])}", alert[1])
@@ -118,7 +204,13 @@ class _Lines:
         else:
             # further definitions may follow it
             self.term = term if column or not bare else ""
-            self._say("" if _ATTRIBUTES.fullmatch(bare) else self._inline(line))
+            if column < 4 and bare:
+                self.markup = bare[0] == "<" and bool(_MARKUP.match(bare))
+            if self.markup and column >= 4 and bare.startswith("<"):
+                line = bare
+            if bare.startswith("{:toc") and self.prose and len(self.prose[-1].split()) == 2:
+                self.prose.pop()
+            self._say("" if bare[:1] in _UNREAD and _is_unread(bare) else self._inline(line))
 
     def _say(self, *lines: str) -> None:
         for line in lines:
@@ -151,9 +243,14 @@ class _Lines:
             line = line[: line.rfind("{")].rstrip()
         if self.notes and "[^" in line:
             line = _outside_code(line, lambda part: _REFERENCE.sub(self._unless_note, part))
-        if "<!--" in line:
+        if "[!" in line:
+            line = _outside_code(line, lambda part: _INSERTED.sub("", part))
+        if "<!--" in line or "{/*" in line:
             line = _outside_code(line, lambda part: _COMMENT.sub("", part))
+            line = line.rstrip() if bare.startswith("#") else line
         if "{" in line:
+            if re.fullmatch(r"\{\{.*\}\}", bare):
+                return ""
             alone = not _TEMPLATE.sub("", bare).strip()
             line = _outside_code(line, lambda part: _TEMPLATE.sub("" if alone else _argument, part))
         if "\\" in line or "&" in line:
@@ -169,6 +266,12 @@ class _Lines:
         if self.prose:
             self.made += (_without_html(text) if "<" in text else text).split("\n")
         self.prose.clear()
+
+
+def _is_unread(line: str) -> bool:
+    """Whether it is settings, where the contents are inserted, or a program."""
+    program = line[:1] in "ie" and len(line) < _LONGEST_PROGRAM and _PROGRAM.fullmatch(line)
+    return bool(program or _ATTRIBUTES.fullmatch(line) or _CONTENTS.fullmatch(line))
 
 
 def _without_html(text: str) -> str:

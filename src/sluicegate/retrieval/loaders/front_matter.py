@@ -21,6 +21,7 @@ _MOST = 64_000
 _TOP = 40
 """Lines in which metadata in a wrong place is looked for."""
 _BEFORE = re.compile(r"(?:\s|<!--.*?-->)*", re.DOTALL)
+_CODE = re.compile(r"\s*(?:```|~~~|\{%-?\s*(?:end)?(?:code|highlight)|\{\{[<%]\s*/?\s*(?:code|highlight))")
 _ENTRY = re.compile(
     r"[\s>*|<!{:#+-]{0,8}[\"'`*_]{0,2}([A-Za-z][\w-]{2,30}(?: [\w-]{2,30}){0,2})[\"'`*_]{0,2}\s{0,3}[:=]\s*(\S.*)?$"
 )
@@ -67,7 +68,7 @@ def _overlooked(body: str) -> str:
     """A line near the top that would protect the document, had it been read; empty without one."""
     within = code = begun = False
     for line in body.splitlines()[:_TOP]:
-        if re.match(r"\s*(?:```|~~~)", line):
+        if _CODE.match(line):
             within = not within
             # a block with which the text begins shows nothing: it is metadata
             code = within and begun
