@@ -59,6 +59,8 @@ def _blocks(element: Any) -> list[str]:
                 continue
             elif name == "br":
                 inline.append("\n")
+            elif name == "input" and child.get("type") == "checkbox" and child.parent.name in {"p", "li", "td", "th"}:
+                inline.append("☑ " if child.has_attr("checked") else "☐ ")
             elif (made := _made(child)) is not None:
                 ended()
                 found.extend(made)
