@@ -64,9 +64,13 @@ def roles_of(words: Sequence[str], content: Container[str], language: str) -> tu
     return tuple(found)
 
 
-def swapped(ours: Sequence[str], theirs: Sequence[str], content: frozenset[str], language: str) -> bool:
+def swapped(
+    ours: Sequence[str], theirs: Sequence[str], content: frozenset[str], language: str, *, compared: bool = False
+) -> bool:
     """Whether one order is the other with two stretches exchanged around what stays. They are of content words, or of
-    words as long: "great" and "small" count as function words in some languages."""
+    words as long: "great" and "small" count as function words in some languages. With `compared` more is said of the
+    one as less was of the other, so that whatever has been exchanged is what is compared.
+    """
     joining = _JOINING.get(language, frozenset())
     for start, first, middle, second in _exchanges(ours, theirs):
         head = theirs[start : start + first]
@@ -76,6 +80,8 @@ def swapped(ours: Sequence[str], theirs: Sequence[str], content: frozenset[str],
         following = theirs[start + first + middle + second :]
         if not between:
             continue
+        if compared:
+            return True
         if not joining.isdisjoint(between) and said == [one for one in following if one in content][: len(said)]:
             continue  # "sales and finance", "the sales team and the finance team"
         if language in WITHOUT_SPACES:
@@ -87,6 +93,8 @@ def swapped(ours: Sequence[str], theirs: Sequence[str], content: frozenset[str],
         elif all(word in content or len(word) >= _SHORTEST_CONTENT for word in (*head, *tail)):
             # a part with a preposition may well come first
             return True
+        elif first == second == 1 and between[0] == (following[0] if following else ""):
+            return True  # two words before the same one: "the new printer", "the old printer"
     return False
 
 
@@ -100,13 +108,20 @@ def roles_exchanged(claim: Sequence[Role], best: Sequence[Role], language: str) 
         if middle < least:
             continue
         moved = ((start, start + second + middle, first), (start + first + middle, start, second))
-        if all(_changed(best[old : old + size], claim[new : new + size]) for old, new, size in moved):
+        if all(_left_behind(best, old, claim, new, size) for old, new, size in moved):
             return True
     return False
 
 
-def _changed(old: Sequence[Role], new: Sequence[Role]) -> bool:
-    return (old[0].before, old[-1].after, old[-1].written) != (new[0].before, new[-1].after, new[-1].written)
+def _left_behind(was: Sequence[Role], old: int, now: Sequence[Role], new: int, size: int) -> bool:
+    """Whether a part has another mark than it had where it stood."""
+    last, last_now = was[old + size - 1], now[new + size - 1]
+    if (last.after, last.written) != (last_now.after, last_now.written):
+        return True
+    # that of "Mr Fox" stands before "Mr", which both places have
+    while not was[old].before and not now[new].before and old and new and was[old - 1].stem == now[new - 1].stem:
+        old, new = old - 1, new - 1
+    return was[old].before != now[new].before
 
 
 def _exchanges(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:

@@ -167,10 +167,10 @@ def _turned(claim: Statement, passages: Passages, asked: Statement, language: st
     if best is None or len(best.words & claim.words) < _SAME_STATEMENT * len(claim.words):
         return ""
     turned = turned_bound(claim.stance, best.stance)
-    exchanged = _parts_exchanged(claim, best, language)
+    exchanged = _parts_exchanged(claim, best, language, compared=turned)
     if why := difference(claim.stance, best.stance, turned_order=turned and exchanged):
         return why
-    said_otherwise = claim.stance.denied != best.stance.denied
+    said_otherwise = claim.stance.denied != best.stance.denied or (turned and exchanged)
     if language == "en" and not said_otherwise and opposites(claim.plain, best.plain):
         return "the opposite of what the passage says"
     ours, theirs = sorted(claim.words - best.words), sorted(best.words - claim.words)
@@ -240,6 +240,11 @@ def _put_in_from_elsewhere(
     return "a word that the passages use elsewhere stands for one of the passage's"
 
 
-def _parts_exchanged(claim: Statement, best: Statement, language: str) -> bool:
-    ours = in_their_forms(claim.spoken, best.spoken)
-    return swapped(ours, best.spoken, best.words, language) or roles_exchanged(claim.roles, best.roles, language)
+def _parts_exchanged(claim: Statement, best: Statement, language: str, *, compared: bool) -> bool:
+    # without the words that say how many and when, as more said of the one is less of the other; and with them, as
+    # those may be all that stands between: "von Kiel nach Ulm"
+    orders = ((claim.spoken, best.spoken), (claim.order, best.order))
+    return any(
+        swapped(in_their_forms(ours, theirs), theirs, best.words, language, compared=compared)
+        for ours, theirs in orders
+    ) or roles_exchanged(claim.roles, best.roles, language)

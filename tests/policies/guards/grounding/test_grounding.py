@@ -74,11 +74,11 @@ def test_labelled_claims() -> None:
 @pytest.mark.parametrize(
     ("apart", "passed", "stopped"),
     [
-        (False, {"exchange": 3, "modality": 1, "negation": 2, "number": 2, "quantity": 0},
-                {"exchange": 2, "modality": 2, "negation": 10, "number": 0, "quantity": 1}),
+        (False, {"exchange": 9, "modality": 1, "negation": 2, "number": 2, "quantity": 1},
+                {"exchange": 7, "modality": 2, "negation": 10, "number": 0, "quantity": 2}),
         # those that nothing was mended from
-        (True, {"exchange": 7, "modality": 1, "negation": 0, "number": 1, "quantity": 5},
-               {"exchange": 7, "modality": 1, "negation": 6, "number": 0, "quantity": 5}),
+        (True, {"exchange": 3, "modality": 1, "negation": 0, "number": 1, "quantity": 5},
+               {"exchange": 4, "modality": 1, "negation": 6, "number": 0, "quantity": 5}),
     ],
     ids=["at hand", "kept apart"],
 )  # fmt: skip
@@ -95,6 +95,7 @@ WAREHOUSE = {
     "en": "Every Monday the warehouse in Hull sends a crate to the shop in Leeds.",
     "de": "Jeden Montag schickt das Lager in Ulm eine Kiste an die Filiale in Köln.",
     "ja": "毎週月曜日に札幌の倉庫が仙台の支店に荷物を送ります。",
+    "es": "El inquilino paga una fianza al propietario.",
     "ko": "매주 월요일 부산 창고는 대전 지점으로 소포를 보냅니다.",
 }
 
@@ -108,6 +109,8 @@ WAREHOUSE = {
         ("de", "Das Lager in Ulm schickt jeden Montag eine Kiste an die Filiale in Köln.", True),
         ("ja", "毎週月曜日に仙台の支店が札幌の倉庫に荷物を送ります。", False),
         ("ja", "札幌の倉庫が毎週月曜日に仙台の支店に荷物を送ります。", True),
+        ("es", "El propietario paga una fianza al inquilino.", False),
+        ("es", "El inquilino paga al propietario una fianza.", True),
         ("ko", "매주 월요일 대전 지점은 부산 창고로 소포를 보냅니다.", False),
         ("ko", "부산 창고는 매주 월요일 대전 지점으로 소포를 보냅니다.", True),
     ],
@@ -126,6 +129,9 @@ def test_parts_may_move_and_may_not_change_places(language: str, text: str, pass
          "The large hall holds more guests than the small hall.", True),
         ("The small hall holds fewer guests than the large hall.",
          "The large hall holds fewer guests than the small hall.", False),
+        ("The new lamp needs less power than the old lamp.", "The old lamp needs more power than the new lamp.", True),
+        ("The new lamp needs less power than the old lamp.", "The old lamp needs less power than the new lamp.", False),
+        ("Toner is ordered by the facility team every Monday.", "The facility team orders toner every Monday.", True),
         ("The administrator locks the account after five attempts. The server is in room 4.",
          "The administrator locks the server after five attempts.", False),
         ("Damaged goods are excluded from insurance.", "Damaged goods are not excluded from insurance.", False),
