@@ -96,3 +96,23 @@ def test_a_cell_that_is_wrapped_belongs_to_its_row_without_rules(tmp_path: Path)
 def test_marks_of_lists_in_the_fonts_of_office_programs() -> None:
     lines = page("You need:", "\uf0fc a badge", "➤ a key", "\uf076 a lamp")
     assert markdown([lines]).split("\n\n") == ["You need:", "- a badge", "- a key", "- a lamp"]
+
+
+def test_a_table_may_be_one_path_and_a_chart_is_none(tmp_path: Path) -> None:
+    cells = [(76, 726, 10, "Zone"), (176, 726, 10, "Fee"), (76, 706, 10, "North"), (176, 706, 10, "4 euros")]
+    path = (
+        " ".join(f"{x} 700 m {x} 740 l" for x in (72, 172, 272))
+        + " 72 700 m 272 700 l 72 720 m 272 720 l 72 740 m 272 740 l S"
+    )
+    # drawn in the middle of the page, and moved there by a matrix
+    moved = f"q 1 0 0 1 0 -400 cm {path} Q"
+    down = [(x, y - 400, size, text) for x, y, size, text in cells]
+    for at, drawing in ((cells, path), (down, moved)):
+        loaded = load(written(tmp_path, "a.pdf", pdf(*at, drawn=drawing)))
+        assert said(loaded) == [["Zone: North; Fee: 4 euros"]]
+    chart = " ".join(
+        f"72 {300 + y / 50} m 400 {300 + y / 50} l {72 + y / 50} 300 m {72 + y / 50} 700 l S"
+        for y in range(0, 9_999, 3)
+    )
+    loaded = load(written(tmp_path, "a.pdf", pdf("Of a chart these lines are.", drawn=chart)))
+    assert loaded.text == "Of a chart these lines are."

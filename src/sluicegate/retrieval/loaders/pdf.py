@@ -1,14 +1,13 @@
 """The text layer of a PDF into lines and tables, and these into Markdown.
 
-The letters are PDFium's, which knows their order, ligatures and directions. Where lines are drawn, pdfplumber finds the
-cells of tables; where none are, cells are told apart by wide spaces.
+The letters are PDFium's, which knows their order, ligatures and directions. Where lines are drawn, these make the cells
+of tables (`ruling`); where none are, cells are told apart by wide spaces.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from ctypes import addressof, c_int, create_string_buffer
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.retrieval.loaders.layout import Page, PageLine, PageTable, markdown, wrapped
+from sluicegate.retrieval.loaders.ruling import Box, drawn, grids
 
 __all__ = ["read"]
 
@@ -30,13 +30,7 @@ or a word across the page."""
 _BOLD = 1 << 18
 """The flag ForceBold."""
 _BOLD_NAMES = re.compile(rb"bold|black|heavy|CMBX|-Medi\b", re.IGNORECASE)
-_MARK = 8.0
-"""Points: the mark of a list is smaller, and as wide as high."""
 _MARK_SPACE = 25.0
-
-
-Box = tuple[float, float, float, float]
-"""Left, bottom, right and top, in points from the page's lower left corner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +60,13 @@ def read(path: Path) -> tuple[str, str, tuple[str, ...]]:
     damaged: list[str] = []
     try:
         title = str(document.get_metadata_dict().get("Title") or "")
-        found: dict[int, tuple[Any, list[Box]]] = {}
         for number in range(len(document)):
             try:
                 page = document[number]
-                found[number] = page, _shapes(page)
+                marks, lines = drawn(page)
+                pages.append(_page(_letters(page), marks, grids(lines) if not page.get_rotation() else []))
             except library.PdfiumError:
                 damaged.append(str(number + 1))
-        grids = _grids(path, [number for number, (_, drawn) in found.items() if not all(map(_is_mark, drawn))])
-        for number, (page, drawn) in found.items():
-            pages.append(_page(_letters(page), [*filter(_is_mark, drawn)], grids.get(number, [])))
     finally:
         document.close()
     # PDFium gives a letter beyond the first plane as two halves
@@ -116,59 +107,20 @@ def _letters(page: Any) -> list[_Letter]:
     return found
 
 
-def _shapes(page: Any) -> list[Box]:
-    """What is drawn around lines and boxes, or as the mark of a list."""
-    from pypdfium2 import PdfiumError, raw
-
-    library: Any = raw
-    found: list[Box] = []
-    for each in page.get_objects(filter=[library.FPDF_PAGEOBJ_PATH], max_depth=3):
-        with suppress(PdfiumError):
-            found.append(each.get_bounds())
-    return found
-
-
-def _is_mark(box: Box) -> bool:
-    wide, high = box[2] - box[0], box[3] - box[1]
-    return 1 < wide < _MARK and abs(wide - high) < 1
-
-
-def _grids(path: Path, numbers: Sequence[int]) -> dict[int, list[list[Box]]]:
-    """The cells of the ruled tables of these pages that have two columns or more."""
-    if not numbers:
-        return {}
-    import pdfplumber
-
-    found: dict[int, list[list[Box]]] = {}
-    # what its parser cannot read has no tables; the text is PDFium's
-    with suppress(Exception), pdfplumber.open(path) as document:
-        for number in numbers:
-            page = document.pages[number]
-            _, bottom, _, top = page.mediabox
-            if not page.rotation:
-                found[number] = [
-                    [(x0, bottom + top - y1, x1, bottom + top - y0) for x0, y0, x1, y1 in each.cells]
-                    for each in page.find_tables()
-                    if len({cell[0] for cell in each.cells}) > 1
-                ]
-            page.close()
-    return found
-
-
-def _page(letters: Sequence[_Letter], marks: Sequence[Box], grids: Sequence[Sequence[Box]]) -> Page:
+def _page(letters: Sequence[_Letter], marks: Sequence[Box], ruled: Sequence[Sequence[Box]]) -> Page:
     """Its lines in the page's own order, each table where the first of its letters is, and last what is turned."""
     page: Page = []
     rest: list[_Letter] = []
     aside: list[_Letter] = []
     upright = Counter(letter.turned for letter in letters if letter.size).most_common(1)
     tables: dict[int, tuple[PageTable, dict[Box, list[_Letter]]]] = {}
-    around = [_around(cells) for cells in grids]
+    around = [_around(cells) for cells in ruled]
     within: tuple[int, Box] | None = None
     last = rest
     for letter in letters:
         # what PDFium adds between two letters has no place of its own
         if letter.size:
-            within = _cell(letter, grids, around, within)
+            within = _cell(letter, ruled, around, within)
             last = rest if letter.turned == upright[0][0] else aside
         if within is None:
             last.append(letter)
@@ -181,10 +133,10 @@ def _page(letters: Sequence[_Letter], marks: Sequence[Box], grids: Sequence[Sequ
             page.append(tables[at][0])
         tables[at][1].setdefault(cell, []).append(letter)
     for at, (one, said) in tables.items():
-        _read_grid(one, grids[at], said)
+        _read_grid(one, ruled[at], said)
     if alone := [at for at, (one, _) in tables.items() if len(one.columns) < 2]:
         # boxes around text
-        return _page(letters, marks, [cells for at, cells in enumerate(grids) if at not in alone])
+        return _page(letters, marks, [cells for at, cells in enumerate(ruled) if at not in alone])
     # however large, it heads nothing
     made = [*page, *_lines(rest, marks), *(replace(line, size=0.0) for line in _lines(aside, ()))]
     # empty boxes are no table
@@ -192,13 +144,13 @@ def _page(letters: Sequence[_Letter], marks: Sequence[Box], grids: Sequence[Sequ
 
 
 def _cell(
-    letter: _Letter, grids: Sequence[Sequence[Box]], around: Sequence[Box], last: tuple[int, Box] | None
+    letter: _Letter, ruled: Sequence[Sequence[Box]], around: Sequence[Box], last: tuple[int, Box] | None
 ) -> tuple[int, Box] | None:
     """The table and the cell that a letter is in; most are in that of the one before."""
     if last and _inside(letter, last[1]):
         return last
     tables = (at for at, box in enumerate(around) if _inside(letter, box))
-    return next(((at, cell) for at in tables for cell in grids[at] if _inside(letter, cell)), None)
+    return next(((at, cell) for at in tables for cell in ruled[at] if _inside(letter, cell)), None)
 
 
 def _inside(letter: _Letter, box: Box) -> bool:
