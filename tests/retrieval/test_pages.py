@@ -96,6 +96,17 @@ def test_a_cell_that_is_wrapped_belongs_to_its_row_without_rules(tmp_path: Path)
 def test_marks_of_lists_in_the_fonts_of_office_programs() -> None:
     lines = page("You need:", "\uf0fc a badge", "➤ a key", "\uf076 a lamp")
     assert markdown([lines]).split("\n\n") == ["You need:", "- a badge", "- a key", "- a lamp"]
+    edges = ((72.0, 76.0), (100.0, 160.0))
+    signs = [
+        PageLine(("¢", said), edges, 700.0 - 14 * at, 712.0 - 14 * at, 12.0, code=False)
+        for at, said in enumerate(("a badge", "a key", "a lamp"))
+    ]
+    assert markdown([[*signs]]).split("\n\n") == ["- a badge", "- a key", "- a lamp"]
+
+
+def test_what_is_printed_twice_at_one_place_is_read_once(tmp_path: Path) -> None:
+    lines = [(72, 720, 12, "All of it is free."), (72, 720, 12, "All of it is free."), (72, 706, 12, "All of it.")]
+    assert load(written(tmp_path, "a.pdf", pdf(*lines))).text == "All of it is free. All of it."
 
 
 def test_a_table_may_be_one_path_and_a_chart_is_none(tmp_path: Path) -> None:

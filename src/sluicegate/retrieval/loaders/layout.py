@@ -64,8 +64,10 @@ class PageLine:
         """The mark of a list that it begins with, and the space behind it; empty without one."""
         if found := _BULLET.match(self.text):
             return found[0]
-        # Word's mark of the second level is a letter
-        return "o " if self.cells[0] == "o" and len(self.cells) > 1 else ""
+        mark, *said = self.cells
+        # Word's mark of the second level is a letter, and that of a font without names any other sign
+        sign = len(mark) == 1 and not mark.isalnum() and len(said) == 1 and any(map(str.isalpha, said[0]))
+        return f"{mark} " if said and (mark == "o" or sign) else ""
 
     @property
     def marked(self) -> bool:

@@ -85,6 +85,7 @@ def _letters(page: Any) -> list[_Letter]:
     found: list[_Letter] = []
     # of each object of the page its font's size, whether that is of one width and bold, and the angle
     objects: dict[int, tuple[float, bool, bool, float]] = {}
+    seen: set[tuple[str, int, int]] = set()
     for at in range(layer.count_chars()):
         text = chr(library.FPDFText_GetUnicode(layer, at))
         # as high as its font, whatever the letter
@@ -102,9 +103,18 @@ def _letters(page: Any) -> list[_Letter]:
             )
         size, fixed, bold, angle = objects[key]
         place = box.left, box.bottom, box.right, box.top
+        spots = () if made else _spots(text, box.left, box.bottom)
+        if not seen.isdisjoint(spots):
+            continue  # printed twice, for a shadow or in bold
+        seen.update(spots)
         found.append(_Letter(text, place, 0.0 if made else size, fixed, bold, round(angle / _TURN)))
     layer.close()
     return found
+
+
+def _spots(text: str, left: float, bottom: float) -> tuple[tuple[str, int, int], tuple[str, int, int]]:
+    """A letter at its place to half a point, in two grids so that places near to each other share one."""
+    return (text, round(2 * left), round(2 * bottom)), (text, int(2 * left) - 10_000, int(2 * bottom))
 
 
 def _page(letters: Sequence[_Letter], marks: Sequence[Box], ruled: Sequence[Sequence[Box]]) -> Page:
