@@ -145,7 +145,9 @@ def _schema_faults(policy: PolicyText, schema_text: str) -> list[Problem]:
         near = None
         for unknown, declared in _UNKNOWN.items():
             word = re.search(unknown, message)
-            near = nearest(word[1], re.findall(declared, schema_text)) if word else near
+            known = re.findall(declared, schema_text)
+            # what is declared for something else is spelt rightly
+            near = nearest(word[1], known) if word and word[1] not in known else near
         problems.append(Problem("SG201", message, _mentioned(policy, message) or policy.place, suggestion=near))
     return problems
 

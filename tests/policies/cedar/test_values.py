@@ -63,6 +63,13 @@ def test_a_value_that_no_request_has_is_an_error_with_the_nearest(
     assert error.startswith("own.cedar:1:")
 
 
+def test_an_attribute_of_something_else_is_not_its_own_nearest() -> None:
+    (error,) = errors('when { resource.provider == "openai" }')
+    assert error.endswith("attribute `provider` on entity type `Workflow` not found")
+    (error,) = errors("when { context.clasification == 1 }")
+    assert error.endswith("did you mean 'classification'?")
+
+
 def test_the_scope_is_read_too() -> None:
     (error,) = errors("", scope='principal in Role::"contracter"')
     assert "did you mean 'contractor'?" in error
