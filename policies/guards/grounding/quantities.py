@@ -4,6 +4,7 @@ The names of units are the lexicon's. One, spelt out, is `Quantity.weak`: in mos
 """
 
 import functools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -188,6 +189,9 @@ def _inflected(word: str, language: str) -> str | None:
     for name, term in names.items():
         shared = shared_start(word, name)
         least = max(4, len(name) - 2)
-        if shared >= least and len(word) - shared <= (4 if language == "tr" else 2) and (not best or shared > best[0]):
+        # a consonant that differs is no ending in Devanagari, where vowels count as signs of their own
+        ending = language != "hi" or all(unicodedata.category(sign)[0] == "M" for sign in name[shared:])
+        close = shared >= least and ending and len(word) - shared <= (4 if language == "tr" else 2)
+        if close and (not best or shared > best[0]):
             best = shared, term
     return best[1] if best else None

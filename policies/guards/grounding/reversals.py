@@ -178,9 +178,10 @@ def _negative_bounds(language: str) -> regex.Pattern[str]:
 @functools.lru_cache(maxsize=4096)
 def without_stance(text: str, language: str) -> str:
     """A `plain` text without the phrases that say not, must, may or how many."""
+    text = _limits(language)[0].sub(" ", text)
     for kind in _STANCE:
         text = _patterns(language)[kind].sub(" ", text)
-    return _limits(language)[0].sub(" ", text)
+    return text
 
 
 def _phrases(language: str, kind: str) -> list[str]:

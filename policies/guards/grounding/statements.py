@@ -32,7 +32,7 @@ from sluicegate.policies.guards.grounding.words import plain, stem, tokens
 
 __all__ = ["Passages", "Statement", "clauses", "fault", "read"]
 
-_CLAUSE = regex.compile(r"[;,]\s+|[，；，、؛،]\s*|\s(?:and|but|or)\s")
+_CLAUSE = regex.compile(r"[;,]\s+(?!(?:than|als|dan|que|niż|чем)\b)|[，；，、؛،]\s*|\s(?:and|but|or)\s")
 _NAME = regex.compile(
     r"(?<![.!?:\"'(\]]\s)(?<!^)\b(?:\p{Lu}\p{Ll}+(?:\p{Lu}\p{Ll}+)*|\p{Lu}{2,}\d*|\p{Lu}[\p{L}]*\d\w*)\b"
 )
@@ -79,6 +79,10 @@ class Passages:
         self.known = frozenset(word for statement in statements for word in statement.order)
         self.quantities = frozenset(one for statement in statements for one in statement.quantities.every)
         self.terms = frozenset(term for statement in statements for term in statement.quantities.terms)
+
+    def form_of(self, word: str) -> str:
+        """The word of theirs that looks like another inflection of it; itself where there is none."""
+        return min((one for one in self.known if related(word, one)), default=word)
 
     def weight(self, word: str) -> float:
         return math.log(1 + (len(self.statements) + 1) / (self.counts[word] + 0.5))
@@ -163,8 +167,9 @@ def _counts(name: str, language: str) -> bool:
 def _turned(claim: Statement, passages: Passages, asked: Statement, language: str) -> str:
     """How a sentence turns round the statement that is nearest to it."""
     # of two that share as much, the shorter one says less besides
-    best = max(passages.statements, key=lambda other: (len(other.words & claim.words), -len(other.words)), default=None)
-    if best is None or len(best.words & claim.words) < _SAME_STATEMENT * len(claim.words):
+    words = {word if word in passages.known else passages.form_of(word) for word in claim.words}
+    best = max(passages.statements, key=lambda other: (len(other.words & words), -len(other.words)), default=None)
+    if best is None or len(best.words & words) < _SAME_STATEMENT * len(words):
         return ""
     turned = turned_bound(claim.stance, best.stance)
     exchanged = _parts_exchanged(claim, best, language, compared=turned)

@@ -16,7 +16,8 @@ _DIGITS = r"(?<!\p{L})\d+(?:[.,:/⁄]\d+)*|\d+"
 _SPACED = regex.compile(rf"{_DIGITS}|[%$€£¥₹₽]|[\p{{L}}\p{{M}}]+(?:'[\p{{L}}\p{{M}}]+)*")
 # Han signs one by one, for words are not marked; kana by runs, for an ending is one
 _UNSPACED = regex.compile(rf"{_DIGITS}|[%$€£¥]|\p{{Han}}|\p{{Hiragana}}+|[\p{{Katakana}}ー]+|[\p{{L}}\p{{M}}]+")
-_ELIDED = regex.compile(r"^(?:[cdjlmnst]|qu|dell|all|nell|dall|sull|un)'(?=.{2})")
+_ELIDED = regex.compile(r"^(?:[cdjlmnst]|qu|un)'(?=.{2})")
+_ELIDED_PREPOSITION = regex.compile(r"\b(dell|all|nell|dall|sull)'(?=\p{L})")
 _PARTICLE = regex.compile(
     r"(?<=..)(?:에서는|에서|에게|으로는|으로|부터|까지|에는|이나|하고|보다|마다|처럼|께서|한테|밖에|라도|은|는|이|가|을|를|에|의|로|와|과|도|만)$"
 )
@@ -44,6 +45,8 @@ def tokens(text: str, language: str) -> list[str]:
     """The words and numbers of a `plain` text, in order."""
     if language == "tr":
         text = _TURKISH_ENDING.sub("", text)
+    elif language == "it":
+        text = _ELIDED_PREPOSITION.sub(r"\1 ", text)
     found: list[str] = (_UNSPACED if language in WITHOUT_SPACES else _SPACED).findall(text)
     return [_ELIDED.sub("", word) for word in found] if language in ("fr", "it") else found
 
