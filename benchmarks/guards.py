@@ -194,12 +194,12 @@ and then 4 of 119 wrong claims passed and no right one was stopped. Several rule
 errors, so the table is kinder than a first look. One author wrote all rows and the lists of negations; the sentences
 are short.
 
-`grounded_families.jsonl` is a later set, written before the guard had been run on any of it: seven passages in each of
-the fifteen languages, and claims of five families on each that are true or false: negations in many forms, numbers
-(bounds, fractions, times, percent, units), how many (all, most, some, few), must and may, and parts that change places
-or that another one replaces. Those kept apart are of two of the passages in every language; they were counted now and
-then, and nothing was mended from their errors. Before the rules were extended, 35 of the 244 wrong claims kept apart passed and 53 of the 210 right ones
-were stopped.
+`grounded_families.jsonl` is a later set: seven passages in each of the fifteen languages, and claims of five families
+on each that are true or false: negations in many forms, numbers (bounds, fractions, times, percent, units), how many
+(all, most, some, few), must and may, and parts that change places or that another one replaces. Those kept apart are of
+two of the passages in every language; they were written before the guard had been run on any of it and counted now and
+then, and nothing was mended from their errors. Before the rules were extended, 35 of these 244 wrong claims passed and
+53 of the 210 right ones were stopped.
 """
 
 
