@@ -148,5 +148,6 @@ def in_their_forms(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
 
 def related(one: str, other: str) -> bool:
     """Whether two words look like inflections that the stemmer did not bring together."""
-    shared = shared_start(one, other)
-    return shared >= 4 and max(len(one), len(other)) - shared <= 3
+    if one[:4] != other[:4] or len(one) < 4:
+        return False
+    return max(len(one), len(other)) - shared_start(one, other) <= 3

@@ -77,12 +77,15 @@ class Passages:
         self.statements = statements
         self.counts = Counter(word for statement in statements for word in statement.words)
         self.known = frozenset(word for statement in statements for word in statement.order)
+        self.by_start: dict[str, list[str]] = {}
+        for word in self.known:
+            self.by_start.setdefault(word[:4], []).append(word)
         self.quantities = frozenset(one for statement in statements for one in statement.quantities.every)
         self.terms = frozenset(term for statement in statements for term in statement.quantities.terms)
 
     def form_of(self, word: str) -> str:
         """The word of theirs that looks like another inflection of it; itself where there is none."""
-        return min((one for one in self.known if related(word, one)), default=word)
+        return min((one for one in self.by_start.get(word[:4], ()) if related(word, one)), default=word)
 
     def weight(self, word: str) -> float:
         return math.log(1 + (len(self.statements) + 1) / (self.counts[word] + 0.5))
@@ -126,9 +129,7 @@ def fault(sentence: str, passages: Passages, asked: Statement, support: float, l
         return ""
     if why := _foreign(claim, counted, passages, asked, language):
         return why
-    known = {
-        word for word in claim.words if word in passages.known or any(related(word, one) for one in passages.known)
-    }
+    known = {word for word in claim.words if word in passages.known or passages.form_of(word) in passages.known}
     # a word the passages never use weighs as much as their rarest one; one the question brought weighs nothing
     weights = {word: passages.weight(word) for word in claim.words if word in known or word not in asked.words}
     total = sum(weights.values())
