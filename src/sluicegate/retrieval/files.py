@@ -12,7 +12,7 @@ from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES, UNREAD
 
 __all__ = ["KnowledgeFile", "configured", "find", "indexes_of", "path_of", "unreadable"]
 
-_LOADER_VERSION = 11
+_LOADER_VERSION = 12
 """Loader version, raised when files must be read again because their text would differ."""
 
 

@@ -199,7 +199,7 @@ def _blocks(page: Page, words: Mapping[str, int], *, coded: bool) -> Iterator[st
     lines = [line for line in page if isinstance(line, PageLine)]
     spaces = [above.bottom - below.bottom for above, below in pairwise(lines)]
     usual = statistics.median([space for space in spaces if space > 0] or [0.0])
-    size = statistics.median([line.size for line in lines] or [0.0])
+    size = statistics.median([line.size for line in lines if line.size] or [1.0])
     run: list[PageLine] = []
     for part in page:
         if isinstance(part, PageLine):
