@@ -1,5 +1,6 @@
 """Lines of pages become paragraphs, headings and rows as a reader sees them, without what a page has around them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,10 @@ def test_a_table_may_be_one_path_and_a_chart_is_none(tmp_path: Path) -> None:
     )
     loaded = load(written(tmp_path, "a.pdf", pdf("Of a chart these lines are.", drawn=chart)))
     assert loaded.text == "Of a chart these lines are."
+
+
+def test_a_page_may_have_more_turned_lines_than_others() -> None:
+    turned = [
+        replace(line, size=0.0) for line in page("Mark one", "Mark two", "Mark three") if isinstance(line, PageLine)
+    ]
+    assert markdown([[*page("Read this."), *turned]]).startswith("Read this.")

@@ -134,10 +134,6 @@ def test_what_is_written_upwards_in_a_margin_is_no_part_of_the_lines_beside_it(t
     assert load(written(tmp_path, "a.pdf", content)).text.split("\n\n") == [
         "A device is given back within fourteen days.", "arXiv:2103.15348v2 of June",
     ]  # fmt: skip
-    # more lines of it than of the page
-    marks = "".join(f"BT /F1 9 Tf 0 1 -1 0 {300 + 20 * at} 500 Tm (M{at}) Tj ET " for at in range(4))
-    content = pdf((72, 720, 12, f"Read this.) Tj ET {marks} BT /F1 12 Tf 72 700 Td (Then stop."))
-    assert load(written(tmp_path, "a.pdf", content)).text.startswith("Read this. Then stop.")
 
 
 def test_of_a_page_that_says_what_it_is_about_only_that_is_read(tmp_path: Path) -> None:
