@@ -7,7 +7,9 @@ another number of them is asked for, which a resume needs.
 
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -120,13 +122,39 @@ class RayEngine:
             }
         for attempt in range(1, starts + 1):
             try:
-                self._ray.init(**how)
+                with nullcontext() if address else _this_machine_only():
+                    self._ray.init(**how)
             except Exception as error:  # Ray raises plain exceptions
+                _end_what_was_started(error)
                 self._ray.shutdown()
                 if attempt == starts:
                     raise RunError("SG709", f"{what}: {error}", hint=hint) from error
             else:
                 return
+
+
+@contextmanager
+def _this_machine_only() -> Generator[None]:
+    """Ray would take the address of a network for "127.0.0.1", and listen to all of them, with nothing to keep others
+    out; where it is told that there are no clusters, as on Windows, it is content with the loopback address."""
+    from ray._private import ray_constants
+
+    constants: Any = ray_constants
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+
+
+def _end_what_was_started(error: Exception) -> None:
+    """Ray forgets the processes of a start that fails: only what was at work when it failed still has them."""
+    from ray._private.node import Node
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False)
 
 
 class _Actor:
