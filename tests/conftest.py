@@ -4,6 +4,7 @@ import gc
 import importlib
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import sys
@@ -45,6 +46,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+ALL_SLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.slow\b", re.MULTILINE)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a PostgreSQL server is slow. The longest file first: as the last it would go on alone, with the other
@@ -55,8 +59,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_artefacts.py")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of slow tests only is not even imported where these are left out."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return bool(ALL_SLOW.search(collection_path.read_text("utf-8"))) or None
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
+    # seldom: a test that parses the whole package waits for it half of its time
+    gc.set_threshold(20_000)
     gc.enable()
 
 

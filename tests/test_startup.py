@@ -42,6 +42,7 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
     assert _loaded("import sluicegate") & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     assert (
         _loaded(
@@ -123,6 +124,7 @@ def test_what_was_postponed_works_when_it_is_used_after_all() -> None:
     assert {"rfc3987_syntax", "rfc3986_validator"} <= loaded
 
 
+@pytest.mark.slow
 def test_a_module_that_is_loaded_is_not_stood_in_for() -> None:
     import colorsys
 

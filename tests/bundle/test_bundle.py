@@ -87,6 +87,7 @@ def test_the_same_contents_are_the_same_bytes(
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
 
 
+@pytest.mark.slow
 def test_it_says_which_store_an_index_is_read_from(
     few_wheels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

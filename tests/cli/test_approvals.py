@@ -203,6 +203,7 @@ def test_a_run_goes_on_under_the_version_that_was_promoted_when_it_began(workflo
     assert said("reject", never, *LEAD, "--migrate")["answer"].startswith("Not this time.")
 
 
+@pytest.mark.slow
 def test_a_workflow_that_an_edit_broke_hides_nothing(workflow: Path) -> None:
     run = ask(workflow)
     workflow.write_text("workflow: [", encoding="utf-8")
@@ -245,6 +246,7 @@ def test_what_the_page_tells_people_to_type_works(workflow: Path) -> None:
         assert done.exit_code == 0, f"{words}: {done.output} {done.exception}"
 
 
+@pytest.mark.slow
 def test_every_verdict_is_a_score_of_its_run(workflow: Path) -> None:
     run = ask(workflow)
     said("reject", run, *LEAD, "--reason", "no ticket")

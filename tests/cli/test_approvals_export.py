@@ -144,6 +144,7 @@ def test_with_hashes_nothing_that_anybody_wrote_is_in_the_store(desk: Desk, own_
         assert at < 0, (words, kept[at - 300 : at + 100])
 
 
+@pytest.mark.slow
 def test_a_draft_that_a_check_redacted_is_still_its_writer_s(desk: Desk) -> None:
     desk.file.write_text(desk.file.read_text(encoding="utf-8").replace("[tone]", "[pii]"), encoding="utf-8")
     desk.decide(("Ask bob@example.org.", "approve", ""))

@@ -55,6 +55,7 @@ def test_without_a_name_each_is_a_new_one(desk: Desk) -> None:
     assert [row["turns"] for row in json.loads(chat(desk, "--list", "--json"))] == [1, 1]
 
 
+@pytest.mark.slow
 def test_what_waits_is_said_and_a_refused_line_ends_nothing(desk: Desk) -> None:
     desk.router.label = "risky"
     said = chat(desk, "--session", "c", typed="May I?\n\x00\nAnd now?\n")
@@ -62,6 +63,7 @@ def test_what_waits_is_said_and_a_refused_line_ends_nothing(desk: Desk) -> None:
     assert "SG601" in said
 
 
+@pytest.mark.slow
 def test_anothers_conversation_is_refused(desk: Desk) -> None:
     chat(desk, "--session", "c", typed="When?\n")
     assert chat(desk, "--list", who="eve").strip() == "no conversations"

@@ -145,6 +145,7 @@ def test_a_folder_is_no_request(tmp_path: Path) -> None:
         requests_in(str(tmp_path), ANN)
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(st.characters()), st.binary()))
 def test_any_request_is_text_or_a_clear_refusal(raw: str | bytes) -> None:
     try:

@@ -26,6 +26,7 @@ def test_what_is_neither(text: str) -> None:
         since_ns(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["trace list", "trace usage", "router drift", "router refit", "replay"])
 def test_every_command_reads_it_the_same_way(command: str) -> None:
     from typer.testing import CliRunner

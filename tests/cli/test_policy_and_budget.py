@@ -74,6 +74,7 @@ def test_spending_and_caps_are_shown(tmp_path: Path) -> None:
     assert not config.exists()
 
 
+@pytest.mark.slow
 def test_a_workflows_caps_are_shown() -> None:
     caps = called(budget.app, "show", HELPDESK)["caps"]
     assert all(cap["left"] == cap["limit"] for cap in caps)

@@ -148,6 +148,7 @@ async def test_replay_asks_policy_who_may_see() -> None:
         await asyncio.to_thread(replay, "--since", "1h", "--with", str(HELPDESK), "--as", "eve")
 
 
+@pytest.mark.slow
 def test_replay_of_an_unknown_run() -> None:
     with pytest.raises(RunError) as raised:
         replay("nope", "--with", str(HELPDESK))

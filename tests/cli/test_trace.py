@@ -163,6 +163,7 @@ def test_export_writes_whole_runs(home_with_runs: Path, tmp_path: Path) -> None:
     assert spans[0]["attributes"][0].keys() == {"key", "value"}
 
 
+@pytest.mark.slow
 def test_feedback_is_kept_and_mirrored(home_with_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as server:
         monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
@@ -191,6 +192,7 @@ def test_a_score_is_a_finite_number(value: str, home_with_runs: Path) -> None:
         assert store.feedback() == [], "nor is anything else of the same call kept"
 
 
+@pytest.mark.slow
 def test_push_sends_what_was_not_confirmed(home_with_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError) as raised:
         call("push")

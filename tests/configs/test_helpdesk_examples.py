@@ -52,6 +52,7 @@ def test_the_labels_are_the_intents_and_each_has_rows(split: str) -> None:
     read_cases(EXAMPLES / f"{split}.jsonl")  # what a row expects beside its label can be evaluated
 
 
+@pytest.mark.slow
 def test_every_expected_fact_stands_in_the_document_that_it_cites() -> None:
     documents = {path.name[:6]: path.read_text(encoding="utf-8") for path in (HELPDESK / "knowledge").glob("*.md")}
     for split in SPLITS:

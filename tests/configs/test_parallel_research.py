@@ -119,6 +119,7 @@ async def test_where_nothing_is_found_no_model_writes() -> None:
     assert models.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [*BRANCHES])
 async def test_an_index_that_cannot_be_searched_ends_the_research(broken: str) -> None:
     models = FakeModels()
@@ -140,6 +141,7 @@ async def test_a_simple_question_goes_to_one_index_and_the_small_model(label: st
     assert outcome.summary.llm_calls == 0
 
 
+@pytest.mark.slow
 async def test_where_it_is_unsure_of_the_index_it_searches_all_and_asks_the_small_model() -> None:
     outcome = await asked("product", 0.3, retriever=Shelves())
     assert way(outcome.state) == [*GATHERED, "answer", "check", "respond"]
@@ -159,6 +161,7 @@ async def test_a_section_that_fails_its_check_is_written_again_alone() -> None:
     assert "A sentence of products" in outcome.text
 
 
+@pytest.mark.slow
 async def test_after_two_failed_drafts_a_person_decides() -> None:
     outcome = await asked(retriever=Shelves(), guards=FakeGuards(failing={"grounded": "escalate"}))
     assert outcome.waiting is not None

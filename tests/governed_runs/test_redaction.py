@@ -70,6 +70,7 @@ async def test_what_an_answer_gave_away_stays_hidden_from_who_asked(desk: Desk) 
     assert await desk.ask("Who has the keys?", to=LEA) == f"Ask {DOCUMENT} or <PHONE_1>."
 
 
+@pytest.mark.slow
 async def test_placeholders_are_the_same_throughout_a_run(desk: Desk) -> None:
     desk.policies(LEADS)
     desk.says(f"You are {OWN}, also known as <EMAIL_1>; the keeper is {DOCUMENT}.")
@@ -113,6 +114,7 @@ async def test_a_cached_answer_restores_nothing(desk: Desk) -> None:
     assert await after.runner.shown(await after.runner.run("Is <EMAIL_1> right?", EVE), EVE) == "Is it <EMAIL_1>?"
 
 
+@pytest.mark.slow
 async def test_its_bytes_are_in_the_erasable_store_alone(desk: Desk) -> None:
     """Neither the request as it came in nor a draft as it was before its check is left in a checkpoint."""
     desk.says(f"Ask {DOCUMENT}, not {OWN}.")
@@ -132,6 +134,7 @@ async def test_a_run_that_fails_or_waits_is_clean_too(desk: Desk) -> None:
     assert places(OWN) == places(DOCUMENT) == []
 
 
+@pytest.mark.slow
 async def test_what_a_killed_process_left_is_cleaned_when_the_run_is_taken_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +190,7 @@ async def test_what_cannot_be_kept_does_not_go_on(desk: Desk, monkeypatch: pytes
     assert desk.models.asked == []
 
 
+@pytest.mark.slow
 async def test_a_credential_is_restored_for_nobody_and_kept_nowhere(desk: Desk) -> None:
     desk.file.write_text(WORKFLOW.replace("[pii]", "[pii, secrets]"), encoding="utf-8")
     desk.policies(LEADS.replace(' && context.kind == "email"', "").replace('principal in Role::"lead"', "true"))

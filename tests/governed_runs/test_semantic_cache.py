@@ -220,6 +220,7 @@ async def test_without_an_embedder_equal_words_are_still_found(desk: Desk) -> No
     assert (await desk.ask(ASKED)).path == "cache"
 
 
+@pytest.mark.slow
 async def test_a_long_story_is_no_question_to_share(desk: Desk) -> None:
     story = "I stand at the gate since noon and nobody comes. " * 7
     await desk.ask(f"{story}{ASKED}")

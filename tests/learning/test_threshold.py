@@ -48,6 +48,7 @@ def test_a_naive_threshold_breaks_the_promise() -> None:
     assert broken > 70
 
 
+@pytest.mark.slow
 def test_upper_bound_is_clopper_pearson() -> None:
     # Clopper and Pearson 1934: no failure in 59 gives 5 % at 95 %, the "rule of three" made exact
     assert upper_bound(0, 59, 0.95) == pytest.approx(1 - 0.05 ** (1 / 59))

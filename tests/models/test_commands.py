@@ -69,6 +69,7 @@ def test_pull_through_a_server_without_a_network_says_so(monkeypatch: pytest.Mon
     assert "HTTPS_PROXY" in (caught.value.hint or "")
 
 
+@pytest.mark.slow
 def test_pull_without_names_brings_the_embedded_weights() -> None:
     assert [row["model"] for row in run("models", "pull")] == ["embedded:smollm2-135m", "embedded:all-minilm-l6-v2"]
 

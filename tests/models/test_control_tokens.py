@@ -107,6 +107,7 @@ async def test_a_server_tells_the_tokens_of_its_template(server: OllamaServer) -
     assert sent["messages"][0]["content"] == "Hi< %bot%>Yes< %user%>"
 
 
+@pytest.mark.slow
 async def test_other_providers_get_the_well_known_ones_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
     with OpenAiServer() as server:

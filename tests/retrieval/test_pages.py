@@ -110,6 +110,7 @@ def test_what_is_printed_twice_at_one_place_is_read_once(tmp_path: Path) -> None
     assert load(written(tmp_path, "a.pdf", pdf(*lines))).text == "All of it is free. All of it."
 
 
+@pytest.mark.slow
 def test_a_table_may_be_one_path_and_a_chart_is_none(tmp_path: Path) -> None:
     cells = [(76, 726, 10, "Zone"), (176, 726, 10, "Fee"), (76, 706, 10, "North"), (176, 706, 10, "4 euros")]
     path = (

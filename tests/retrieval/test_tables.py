@@ -62,6 +62,7 @@ def test_cells_of_a_page_are_words(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_word_table_has_its_corner_and_its_spans(tmp_path: Path) -> None:
     def cell(text: str, across: int = 1) -> str:
         return f'<w:tc><w:tcPr><w:gridSpan w:val="{across}"/></w:tcPr><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:tc>'

@@ -425,6 +425,7 @@ async def test_deadlines_do_not_wait_for_recoveries(desk: Service) -> None:
     await sweep
 
 
+@pytest.mark.slow
 async def test_a_run_that_ended_or_waits_without_its_record_gets_it_at_the_next_sweep(desk: Service) -> None:
     answered, waits = await desk.ask("How?", ANN), await desk.ask("access please", ANN)
     before = {run: desk._store.run(run) for run in (answered.run, waits.run)}

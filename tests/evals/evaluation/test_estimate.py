@@ -218,6 +218,7 @@ def test_visits_of_a_circle() -> None:
     assert found["check"] == 3
 
 
+@pytest.mark.slow
 def test_more_than_is_left_does_not_start() -> None:
     found = estimate(CostBounds(opened(models=FakeModels(embed_usd=0.1))), ["one"] * 100)
     assert found.usd == pytest.approx(2.0)

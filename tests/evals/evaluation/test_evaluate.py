@@ -163,6 +163,7 @@ async def test_known_rows_are_not_run_again(own_home: Path, each_place: str) -> 
     assert len(models.asked) == 2
 
 
+@pytest.mark.slow
 async def test_an_interrupted_evaluation_goes_on_where_it_stopped(own_home: Path) -> None:
     kept, seen = ResultStore(), 0
     cases = [replace(ASKED, id=f"c{n}", text=f"Question {n}") for n in range(6)]
@@ -181,6 +182,7 @@ async def test_an_interrupted_evaluation_goes_on_where_it_stopped(own_home: Path
     assert len(models.asked) <= 3
 
 
+@pytest.mark.slow
 async def test_concurrency_is_bounded(own_home: Path) -> None:
     running = peak = 0
 
@@ -300,6 +302,7 @@ def test_figures_have_intervals_and_slices() -> None:
     assert "tool_right" not in found["all"]
 
 
+@pytest.mark.slow
 def test_change_is_paired_row_by_row() -> None:
     changes = compare(rows([1] * 18 + [0] * 2), rows([1] * 10 + [0] * 10))
     difference = changes["correct"].difference
@@ -463,6 +466,7 @@ def test_a_comment_says_thresholds_figures_and_wrong_rows_and_nothing_else() -> 
     assert "@ann" not in listed
 
 
+@pytest.mark.slow
 def test_junit_counts_rows_and_thresholds() -> None:
     broken = replace(rows([1])[0], case="cx", error="SG309 no\x00model", metrics={"failed": 1.0})
     suite = ElementTree.fromstring(junit(report(rows={"workflow": [*rows([1, 0]), broken]})))

@@ -217,6 +217,7 @@ def test_other_thresholds_end_as_a_real_run_with_them(workflow: Workflow, tmp_pa
             assert outcomes.wrong[number, position] == (sent and "Small" not in outcome.text)
 
 
+@pytest.mark.slow
 def test_a_way_that_was_not_recorded_supports_no_bound(workflow: Workflow, tmp_path: Path) -> None:
     (row,) = recorded(workflow, [case("pass 0.8 0.3")], tmp_path / "runs")
     cut = replace(row, ways=row.ways[:1])

@@ -225,6 +225,7 @@ def test_a_changed_artifact_is_not_kept_under_the_old_digest(folder: Path) -> No
     assert not list((home() / "versions").glob(f"{workflow.digest[:16]}*"))
 
 
+@pytest.mark.slow
 def test_check_lists_every_input_with_its_hash(managed: Path) -> None:
     (report,) = as_json([check(managed)])["workflows"]
     inputs = {(one["kind"], one["name"]): one for one in report["inputs"]}

@@ -31,6 +31,7 @@ def test_the_committed_schema_is_the_generated_one() -> None:
     assert committed == workflow_schema(), "run: sluicegate schema --out configs/workflow.schema.json"
 
 
+@pytest.mark.slow
 def test_the_committed_reference_is_the_generated_one() -> None:
     committed = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     assert committed == reference_page(), "run: sluicegate schema --reference --out docs/config.md"

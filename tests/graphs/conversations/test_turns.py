@@ -350,6 +350,7 @@ def test_a_guarantee_on_how_a_request_came_is_proved_through_condense(desk: Desk
 # --- a conversation that parts from another one ---
 
 
+@pytest.mark.slow
 async def test_what_follows_a_turn_parts_from_what_has_followed_it_already(desk: Desk) -> None:
     runner = desk.opened().runner
     desk.says("At nine.")

@@ -69,6 +69,7 @@ def test_the_stricter_of_two() -> None:
     assert one.stricter(one) == one.model_copy(update={"patterns": both.patterns | {"case": "C-[0-9]+"}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", ["claims", "kyc"])
 def test_a_run_and_those_within_it_go_together(claims: Path, strict: str) -> None:
     edit({"claims": claims, "kyc": kyc_of(claims)}[strict], "start: gate", "retention: {runs_days: 7}\nstart: gate")
@@ -130,6 +131,7 @@ def asked_in(claims: Path, folder: Path, baseline: Variant) -> FakeModels:
     return models
 
 
+@pytest.mark.slow
 def test_decisions_on_a_childs_draft_grade_no_draft_of_its_parent(claims: Path) -> None:
     edit(claims, "take: [answer, checks]", "take: [answer, checks, approval]")
     made = opened(claims)

@@ -67,6 +67,7 @@ def test_a_child_answers_for_its_parent(quick: Path) -> None:
     assert outcome.state["checks"] == child["checks"]
 
 
+@pytest.mark.slow
 def test_nobody_makes_a_run_a_part_of_another_by_its_name(quick: Path) -> None:
     made = opened(quick, FakeModels())
     outcome = run(made)

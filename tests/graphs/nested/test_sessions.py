@@ -65,6 +65,7 @@ def test_a_child_is_one_step_and_can_be_stepped_into(claims: Path, models: FakeM
     assert "check" in repr(inside)
 
 
+@pytest.mark.slow
 def test_what_is_changed_inside_is_a_copy(claims: Path, models: FakeModels) -> None:
     session = started(without_people(claims), models)
     session.run()

@@ -109,6 +109,7 @@ async def test_branches_run_side_by_side_and_come_together_in_the_order_of_the_c
     assert {"f/a", "f/b"} <= set(tracer.seen)
 
 
+@pytest.mark.slow
 async def test_eight_branches_are_under_way_at_once_and_each_step_is_written_once(own_home: Path) -> None:
     """Each node goes on only when those of all branches have begun."""
     begun: list[list[str]] = [[], [], []]

@@ -51,6 +51,7 @@ async def test_what_fails_is_not_sent_and_nothing_after_it() -> None:
     assert (outcome.status, "idiot" in outcome.text) == ("refused", False)
 
 
+@pytest.mark.slow
 async def test_where_a_person_may_hold_it_back_nothing_is_sent(tmp_path: Path) -> None:
     shutil.copytree(PATTERN.parent, tmp_path / "pattern")
     config = tmp_path / "pattern" / "workflow.yaml"

@@ -140,6 +140,7 @@ async def test_an_approver_is_not_answered(desk: Desk) -> None:
         await runner.decide(waiting.run, "answer", ANN, text="yes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "code"), [("", "SG601"), (" \x07\n", "SG601"), ("x" * 199_999, "SG602")])
 async def test_what_is_no_answer_is_refused_and_may_be_sent_again(desk: Desk, text: str, code: str) -> None:
     runner = desk.opened().runner

@@ -96,6 +96,7 @@ async def test_request_and_metadata_are_on_the_root(sent: tuple[Receiver, Receiv
     assert json.loads(collected["gen_ai.input.messages"])[0]["parts"][0]["content"] == "How do I reset my password?"
 
 
+@pytest.mark.slow
 async def test_a_resume_leaves_the_root_with_the_end_of_the_run(sent: tuple[Receiver, Receiver, Store]) -> None:
     root, resume = sent[0].named("invoke_agent helpdesk"), sent[0].named("invoke_agent helpdesk (resume)")
     assert meta(root, "status") == "answered"
@@ -111,6 +112,7 @@ async def test_a_resume_leaves_the_root_with_the_end_of_the_run(sent: tuple[Rece
         assert sent[2].undelivered(destination) == []
 
 
+@pytest.mark.slow
 async def test_the_agent_graph_has_the_nodes_in_their_order(sent: tuple[Receiver, Receiver, Store]) -> None:
     tagged = [span for span in sent[0].spans if META + "langgraph_node" in span.attributes]
     assert all(meta(span, "langgraph_node") == span.name for span in tagged)
@@ -119,6 +121,7 @@ async def test_the_agent_graph_has_the_nodes_in_their_order(sent: tuple[Receiver
     assert nodes[:3] == ["classify", "gate", "recall"]
 
 
+@pytest.mark.slow
 async def test_every_node_has_input_and_output_and_no_event_has(sent: tuple[Receiver, Receiver, Store]) -> None:
     sides = ("langfuse.observation.input", "langfuse.observation.output")
     for span in sent[0].spans:
@@ -130,6 +133,7 @@ async def test_every_node_has_input_and_output_and_no_event_has(sent: tuple[Rece
     assert check == {"request": "How do I reset my password?", "draft": "Reset it in the portal [1]."}
 
 
+@pytest.mark.slow
 async def test_routing_decision(sent: tuple[Receiver, Receiver, Store]) -> None:
     route = sent[0].named("route")
     assert (meta(route, "confidence"), meta(route, "threshold")) == (0.83, 0.71)
@@ -153,6 +157,7 @@ async def test_branch_decision_is_named_by_its_edge(sent: tuple[Receiver, Receiv
     assert edges >= {"classify→gate", "recall→facts", "facts→answer", "answer→check", "approve→respond"}
 
 
+@pytest.mark.slow
 async def test_model_call(sent: tuple[Receiver, Receiver, Store]) -> None:
     call = sent[0].named("chat smollm2-135m")
     said = call.attributes
@@ -196,6 +201,7 @@ async def test_retrieval(sent: tuple[Receiver, Receiver, Store]) -> None:
     assert collected["gen_ai.data_source.id"] == "kb"
 
 
+@pytest.mark.slow
 async def test_policy_guards_budget_cache_and_tool(sent: tuple[Receiver, Receiver, Store]) -> None:
     policy = sent[0].named("policy ask")
     assert policy.attributes["langfuse.observation.type"] == "guardrail"
@@ -217,6 +223,7 @@ async def test_policy_guards_budget_cache_and_tool(sent: tuple[Receiver, Receive
     assert (collected["gen_ai.tool.name"], collected["gen_ai.tool.call.id"]) == ("create_ticket", "key-1")
 
 
+@pytest.mark.slow
 async def test_human_verdict_and_waiting_time(sent: tuple[Receiver, Receiver, Store]) -> None:
     approval = sent[0].named("approve")
     assert (meta(approval, "approval"), meta(approval, "waited_s")) == ("approve", 5400.0)

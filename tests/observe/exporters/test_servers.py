@@ -279,6 +279,7 @@ async def test_secrets_reach_neither_the_store_nor_any_exporter(tmp_path: Path) 
     assert secret.encode() not in files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["4.16.0", "4.59.0", "3.125.1"])
 async def test_scores_arrive_at_servers_of_every_version(tmp_path: Path, version: str) -> None:
     with Receiver(version=version) as server:

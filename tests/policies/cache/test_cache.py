@@ -115,6 +115,7 @@ def test_other_words_do_not(one: str, other: str) -> None:
     assert normalised(one) != normalised(other)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_normalising_twice_changes_nothing_more(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)

@@ -89,6 +89,7 @@ def test_any_text_is_compared(one: str, other: str) -> None:
     assert isinstance(difference(one, other), str)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
 def test_two_numbers_never_ask_the_same(one: int, other: int) -> None:
     same = not difference(f"Can I pay {one} euros?", f"Can I pay {other} euros?")

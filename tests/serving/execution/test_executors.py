@@ -66,6 +66,7 @@ async def test_what_failed_is_told_and_goes_on_when_it_is_sent_again(place: str)
         assert (await service.ask("How?", ANN, request_id="one")).status == "answered"
 
 
+@pytest.mark.slow
 async def test_what_a_closing_service_cuts_short_the_next_one_ends(place: str) -> None:
     service = stand.service(limits=Limits(drain_s=0.05))
     await service.open()

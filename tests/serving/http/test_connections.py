@@ -148,6 +148,7 @@ def test_half_sent_heads_keep_nobody_out_and_the_oldest_go_first(begun: Begun) -
     assert status(last) == 200
 
 
+@pytest.mark.slow
 def test_unfinished_bodies_go_after_unfinished_heads(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies = begun(UPLOAD % 20 + b"{", 5)
     heads = begun(HALF, 10)

@@ -147,6 +147,7 @@ async def test_a_link_is_for_the_person_it_was_made_for(desk: Service) -> None:
     assert link.person == LEA
 
 
+@pytest.mark.slow
 async def test_a_link_ends_in_time_and_with_what_waits(desk: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     run = await asked(desk)
     short, long = await made(desk, run, hours=2), await desk.links.make(run, LEA, by="ops", hours=700)
@@ -178,6 +179,7 @@ async def test_a_link_is_for_what_was_shown_when_it_was_made(desk: Service, monk
     await refused(desk, later, "SG650", "decided already")
 
 
+@pytest.mark.slow
 async def test_a_decision_is_for_the_interrupt_that_was_meant(desk: Service) -> None:
     run = await asked(desk)
     with pytest.raises(RunError, match=r"SG605.*waits for another decision by now"):
@@ -185,6 +187,7 @@ async def test_a_decision_is_for_the_interrupt_that_was_meant(desk: Service) -> 
     assert decisions() == []
 
 
+@pytest.mark.slow
 async def test_the_policies_are_asked_at_each_use(desk: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     run = await asked(desk)
     token = await made(desk, run)
@@ -214,6 +217,7 @@ async def test_no_link_is_made_for_who_may_not_decide(desk: Service, person: Pri
     assert LinkRows().find() == []
 
 
+@pytest.mark.slow
 async def test_a_revoked_link_does_nothing(desk: Service) -> None:
     token = await made(desk, await asked(desk))
     (link,) = LinkRows().find()
@@ -237,6 +241,7 @@ async def test_a_rotated_key_verifies_until_the_next_rotation(desk: Service) -> 
     await desk.links.open(again)
 
 
+@pytest.mark.slow
 async def test_keys_that_others_may_read_sign_nothing(desk: Service) -> None:
     run = await asked(desk)
     token = await made(desk, run)
@@ -282,6 +287,7 @@ async def test_the_token_is_nowhere_in_the_home(desk: Service) -> None:
             assert signature not in content, path
 
 
+@pytest.mark.slow
 async def test_the_same_id_is_the_same_link(desk: Service) -> None:
     run = await asked(desk)
     first, again = await made(desk, run, id="ab" * 16), await made(desk, run, id="ab" * 16, hours=1)

@@ -137,6 +137,7 @@ async def test_a_broken_edit_keeps_the_old_and_is_one_warning(tmp_path: Path, ca
         assert (at(service), service.versions.fault) == ("2", None)
 
 
+@pytest.mark.slow
 async def test_what_goes_on_changing_waits(tmp_path: Path) -> None:
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")
     async with served(file) as (workflows, reload):
@@ -151,6 +152,7 @@ async def test_what_goes_on_changing_waits(tmp_path: Path) -> None:
         assert at(service) == "2"
 
 
+@pytest.mark.slow
 async def test_what_changes_while_it_is_loaded_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")
     async with served(file) as (workflows, reload):
@@ -255,6 +257,7 @@ async def test_a_workflow_that_is_taken_out_goes_when_its_runs_are_done(tmp_path
         assert (await alpha.ask("How?", ANN)).status == "answered"
 
 
+@pytest.mark.slow
 async def test_a_folder_that_is_away_takes_nothing_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     for name in ("alpha", "beta"):
@@ -291,6 +294,7 @@ async def test_a_new_one_that_is_broken_or_has_a_name_that_is_taken_is_told(
         assert [each.name for each in workflows] == ["alpha", "gamma"]
 
 
+@pytest.mark.slow
 async def test_looks_go_on_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloading, "_LOOK_S", 0.01)
     file = written(tmp_path / "flow" / "workflow.yaml", "flow")

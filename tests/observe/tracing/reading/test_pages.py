@@ -77,6 +77,7 @@ def test_a_cursor_that_is_none_begins_anew_or_ends_the_list(store: Store, cursor
     assert len(store.runs()) == 3
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_shown_are_passed_over_and_counted(store: Store) -> None:
     runs = many(store, 1200)
     chosen = {runs[2], runs[600], runs[1199]}

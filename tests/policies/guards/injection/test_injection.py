@@ -90,6 +90,7 @@ def _shares(name: str) -> tuple[float, float]:
     return tuple(sum(found[flag]) / len(found[flag]) for flag in (True, False))  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "recall", "false_positives"),
     [

@@ -152,6 +152,7 @@ def test_no_text_of_a_run_is_in_the_log_or_an_address(client: httpx.Client, capl
     assert not re.search("xylophone|marimba|vibraphone|portal", told)
 
 
+@pytest.mark.slow
 def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
     run = ask(client)
     page = client.get(f"/console/approvals/{run}", headers=LEAD)

@@ -305,6 +305,7 @@ def test_the_newest_window_is_what_is_compared(own_home: Path) -> None:
         assert [row["run_id"] for row in store.confidences(NAME)][-5:] == [row["run_id"] for row in found]
 
 
+@pytest.mark.slow
 def test_a_kept_digest_is_that_of_the_file(
     files: tuple[Path, Path, Path], client: httpx.Client, filled: list[str]
 ) -> None:

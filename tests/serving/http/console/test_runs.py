@@ -257,6 +257,7 @@ def test_one_run_is_told_with_its_way_and_why(client: httpx.Client, monkeypatch:
     assert (f'href="/console/approvals/{waiting}"' in own.text, "sg-current" in own.text) == (True, True)
 
 
+@pytest.mark.slow
 def test_texts_that_rest_on_documents_are_withheld_from_who_may_not_read_them(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_what_a_person_decides_is_an_ordinary_message(ai: openai.OpenAI, plain: 
     assert plain.get(f"/v1/runs/{said['run']}").json()["answer"] == "Opened T-1."
 
 
+@pytest.mark.slow
 def test_a_refusal_is_an_ordinary_message(ai: openai.OpenAI) -> None:
     KillSwitch().off(f"workflow:{MODEL}", reason="an incident", by="ops")
     completion = ask(ai)
@@ -86,6 +87,7 @@ def test_a_refusal_is_an_ordinary_message(ai: openai.OpenAI) -> None:
     assert choice.finish_reason == "stop"
 
 
+@pytest.mark.slow
 def test_what_takes_long_is_an_ordinary_message_too() -> None:
     with client(stand.service(limits=Limits(timeout_s=0.2))) as ai:
         completion = ask(ai, "hold", extra_headers={"idempotency-key": "long"})
@@ -100,6 +102,7 @@ def test_what_takes_long_is_an_ordinary_message_too() -> None:
         until(lambda: again() == "answered")
 
 
+@pytest.mark.slow
 def test_a_stream_of_what_is_checked_as_a_whole_has_one_piece(ai: openai.OpenAI) -> None:
     chunks = [*ask(ai, stream=True)]  # type: ignore[call-overload]
     assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "Version 1 [1].", None]
@@ -110,6 +113,7 @@ def test_a_stream_of_what_is_checked_as_a_whole_has_one_piece(ai: openai.OpenAI)
     assert all("usage" not in chunk.model_fields_set for chunk in chunks)
 
 
+@pytest.mark.slow
 def test_a_stream_has_the_usage_where_it_is_asked_for(ai: openai.OpenAI) -> None:
     chunks = [*ask(ai, stream=True, stream_options={"include_usage": True})]  # type: ignore[call-overload]
     assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
@@ -192,6 +196,7 @@ def test_a_retry_with_the_same_key_is_the_same_run(ai: openai.OpenAI) -> None:
         ask(ai, extra_headers={"idempotency-key": "k" * 201})
 
 
+@pytest.mark.slow
 def test_who_has_too_many_is_turned_away_as_openai_does_it() -> None:
     with (
         stand.served(stand.service(limits=Limits(per_principal=1))) as plain,
@@ -219,6 +224,7 @@ async def test_the_asynchronous_client(plain: httpx.Client) -> None:
         assert [chunk.choices[0].delta.content async for chunk in stream] == ["", "Version 1 [1].", None]
 
 
+@pytest.mark.slow
 def test_what_open_webui_sends(plain: httpx.Client) -> None:
     """The list of models by GET with a bearer token, then streams with usage, and parts that carry a cache mark."""
     listed = plain.get("/v1/models", headers={"authorization": "Bearer unused"}).json()
