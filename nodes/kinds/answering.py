@@ -17,7 +17,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.budget.call_bounds import AROUND, FEEDBACK, CallBound, PromptSizes, sent_back
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.extractive_summary import excerpt
-from sluicegate.nodes.writing.generation import ask, said, sources_of, written
+from sluicegate.nodes.writing.generation import CUT_OFF, ask, said, sources_of, written
 from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist, with_best
 from sluicegate.nodes.writing.sections import BY_SECTION, headed, parted
 from sluicegate.services import (
@@ -92,8 +92,9 @@ def _feedback(state: State) -> str:
     checks, answer = state.get("checks"), state.get("answer")
     failed = bool(checks and checks["failed"])
     reasons = [result["reason"] for result in checks["results"] if not result["passed"]] if checks and failed else []
-    if answer and answer.get("finish") == "length":
-        reasons.append("it was too long and was cut off")
+    # where it was not checked
+    if answer and answer.get("finish") == "length" and CUT_OFF not in reasons:
+        reasons.append(CUT_OFF)
     if not reasons:
         return ""
     return "A first draft was rejected: " + "; ".join(reasons)

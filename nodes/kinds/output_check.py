@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
-from sluicegate.nodes.writing.generation import sources_of
+from sluicegate.nodes.writing.generation import CUT_OFF, sources_of
 from sluicegate.nodes.writing.sections import BY_SECTION, merged, parted
 from sluicegate.policies.guards.set import GRAVITY
 from sluicegate.services import Services
@@ -30,7 +30,7 @@ def _make(name: str, settings: OutputCheck) -> Node:
     async def output_check(state: State, services: Services) -> dict[str, Any]:
         answer = state.get("answer")
         if not answer or not answer["text"]:
-            return {"checks": _verdict([_empty()])}
+            return {"checks": _verdict([_fault("not-empty", "escalate", "there is no draft")])}
         sections = parted(answer)
         apart = [guard for guard in settings.guards if sections and guard in BY_SECTION]
         whole = [guard for guard in settings.guards if guard not in apart]
@@ -50,6 +50,8 @@ def _make(name: str, settings: OutputCheck) -> Node:
                 redacted: Answer = {**answer, "text": report.text}
                 update["answer"] = redacted
         ordered = sorted(results, key=lambda result: settings.guards.index(result["guard"]))
+        if answer["finish"] == "length":
+            ordered.append(_fault("complete", "regenerate", CUT_OFF))
         checks = _verdict(ordered)
         return {"checks": {**checks, "sections": failed} if apart else checks, **update}
 
@@ -88,13 +90,15 @@ def _verdict(results: list[CheckResult]) -> Checks:
     }
 
 
-def _empty() -> CheckResult:
-    return {"guard": "not-empty", "passed": False, "action": "escalate", "reason": "there is no draft", "ms": 0.0}
+def _fault(name: str, action: GuardAction, reason: str) -> CheckResult:
+    """What no guard needs to be asked for."""
+    return {"guard": name, "passed": False, "action": action, "reason": reason, "ms": 0.0}
 
 
 OUTPUT_CHECK = NodeKind(
     name="output-check",
-    doc="Run guards on the draft; redactions are applied, every other result is a field to branch on.",
+    doc="Run guards on the draft; redactions are applied, every other result is a field to branch on. A draft that is "
+    "empty, or was cut off at its model's limit, fails.",
     settings=OutputCheck,
     make=_make,
     writes=frozenset({"checks", "answer", "spend"}),

@@ -9,7 +9,10 @@ from sluicegate.errors import ModelError, StoppedError, UnusableAnswerError
 from sluicegate.services import AnswerConfidence, Completion, ModelRequest, Prompt, Services
 from sluicegate.state import Answer, Citation, DocumentRef, State
 
-__all__ = ["ask", "cited", "said", "sources_of", "unusable", "written"]
+__all__ = ["CUT_OFF", "ask", "cited", "said", "sources_of", "unusable", "written"]
+
+CUT_OFF = "it was too long and was cut off"
+"""Of a draft that its model did not finish."""
 
 
 async def ask(services: Services, request: ModelRequest) -> Completion | None:

@@ -38,8 +38,8 @@ def test_it_is_proved(tmp_path: Path) -> None:
         ("    max_visits: 2\n", "", "SG133", "synthesize"),
         ("policy.verdict == 'deny'", "policy.verdict == 'deny' && intent.risk == 'high'", "SG134", "denied"),
         (
-            "checks.failed || answer.finish == 'length' ||",
-            "answer.finish == 'length' ||",
+            "checks.failed || intent.risk == 'high'",
+            "intent.risk == 'high'",
             "SG134",
             "failed its output-check",
         ),

@@ -243,6 +243,21 @@ async def test_each_section_is_checked_for_support_by_itself_and_the_whole_for_t
     assert checks["action"] == "escalate"
 
 
+async def test_a_draft_that_was_cut_off_or_is_none_fails_whatever_guards_say() -> None:
+    given = services(retriever=FakeRetriever(TEXTS), guards=Unsupported())
+    node = OUTPUT_CHECK.make("check", OutputCheck(guards=["pii"]))
+    cut: Any = {**drafted("We have waited for the"), "finish": "length"}
+    checks = (await governed(node, state(given, answer=cut), given))["checks"]
+    assert (checks["failed"], checks["failures"], checks["action"]) == (True, ["complete"], "regenerate")
+    # the next try is told once
+    again = state(given, answer=cut, checks=checks, visits={"report": 2})
+    await governed(LLM_SYNTHESIZE.make("report", LlmSynthesize(prompt="report")), again, given)
+    assert str(given.models.asked[-1]).count("it was too long and was cut off") == 1  # type: ignore[attr-defined]
+    none: Any = {**cut, "text": "", "finish": "error"}
+    checks = (await governed(node, state(given, answer=none), given))["checks"]
+    assert (checks["failures"], checks["action"]) == (["not-empty"], "escalate")
+
+
 async def test_a_draft_whose_headings_are_gone_is_checked_as_a_whole() -> None:
     checks, fake = await checked("An editor's own words.", ["grounded"])
     assert fake.asked == [(("grounded",), "An editor's own words.", "output")]
