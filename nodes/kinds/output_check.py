@@ -50,7 +50,7 @@ def _make(name: str, settings: OutputCheck) -> Node:
                 redacted: Answer = {**answer, "text": report.text}
                 update["answer"] = redacted
         ordered = sorted(results, key=lambda result: settings.guards.index(result["guard"]))
-        if answer["finish"] == "length":
+        if answer.get("finish") == "length":
             ordered.append(_fault("complete", "regenerate", CUT_OFF))
         checks = _verdict(ordered)
         return {"checks": {**checks, "sections": failed} if apart else checks, **update}
