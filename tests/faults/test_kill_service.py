@@ -52,6 +52,7 @@ def test_what_was_accepted_is_done_once_whatever_ended_its_process(found: dict[s
         assert row["ended"] == (0 if point == "SIGTERM" else -signal.SIGKILL), point
         assert row["status"] == 0, point
         after = row["found"]
+        assert not after["carried"], f"{point}: it takes too long"
         decided = bool(after["decisions"])
         for name, facts in after["found"].items():
             expected = "waiting" if name == "waits" and not decided else "answered"
