@@ -100,26 +100,34 @@ def _expire(queue: str, run: str, digest: str, began_on: str, after: str) -> dic
 def _by_member(
     queue: str, row: str, work: Callable[[QueueWorker], Coroutine[Any, Any, dict[str, str]]]
 ) -> dict[str, str]:
-    member = _engine and _engine.member(queue)
+    # as it is now: it may be gone before this has come to its end
+    engine = _engine
+    member = engine and engine.member(queue)
     # what is called from within belongs to no workflow of DBOS
     plain = contextvars.Context()
-    if _engine and member:
-        _engine.carried.add(row)
+    if engine and member:
+        engine.carried.add(row)
         try:
             result = plain.run(wait_for, work(member))
         except CancelledError:
             pass
         except GivenUpError:
-            plain.run(_engine.give_up, row)
+            plain.run(engine.give_up, row)
             raise _PutBack from None
         else:
             return result
         finally:
-            _engine.carried.discard(row)
+            engine.carried.discard(row)
     else:
         # a workflow that is served here no more: another process has time to take it
         time.sleep(_LOOK_S)
-    plain.run(DBOS.resume_workflow, row, queue_name=queue)
+    try:
+        plain.run(DBOS.resume_workflow, row, queue_name=queue)
+    except Exception:
+        if _engine is engine:
+            raise
+        # this process has left, and others find out
+        log.warning("run %s goes on where this process is found to be gone", _run_of(row))
     raise _PutBack
 
 
