@@ -1,7 +1,7 @@
 """One number where it starts in a sentence: digits of any script, words, ordinals, numerals, parts and multiples."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import regex
@@ -91,11 +91,10 @@ def _whole(words: Sequence[str], at: int, language: str) -> tuple[float | str, i
         ):
             length = 2
         return value, length, ""
-    joint = "" if language in WITHOUT_SPACES else " "
-    for taken in (2, 1):
-        other = _others(language).get(joint.join(words[at : at + taken]))
-        if other is not None:
-            return (other[0], taken, other[1]) if isinstance(other, tuple) else (float(other), taken, "")
+    phrase, taken = _phrase_at(words, at, language, _others(language), 2)
+    if taken:
+        other = _others(language)[phrase]
+        return (other[0], taken, other[1]) if isinstance(other, tuple) else (float(other), taken, "")
     if language in WITHOUT_SPACES:
         return _cjk(words, at)
     if language == "ko":
@@ -106,18 +105,13 @@ def _whole(words: Sequence[str], at: int, language: str) -> tuple[float | str, i
 
 def percent(words: Sequence[str], at: int, language: str) -> int:
     """How many words from here say percent."""
-    joint = "" if language in WITHOUT_SPACES else " "
-    return next((length for length in (3, 2, 1) if joint.join(words[at : at + length]) in _percents(language)), 0)
+    return _phrase_at(words, at, language, _percents(language), 3)[1]
 
 
 def half_of_day(words: Sequence[str], at: int, language: str) -> tuple[int, int]:
     """How many hours the words from here add to a time of the clock, and how many words that are (0: none)."""
-    joint = "" if language in WITHOUT_SPACES else " "
-    for length in (4, 3, 2, 1):
-        hours = _halves(language).get(joint.join(words[at : at + length]))
-        if hours is not None and at + length <= len(words):
-            return hours, length
-    return 0, 0
+    phrase, length = _phrase_at(words, at, language, _halves(language), 4)
+    return _halves(language).get(phrase, 0), length
 
 
 def says_hour(word: str, language: str) -> bool:
@@ -125,20 +119,36 @@ def says_hour(word: str, language: str) -> bool:
     return word in _hours(language)
 
 
+def _phrase_at(words: Sequence[str], at: int, language: str, known: Container[str], most: int) -> tuple[str, int]:
+    """The longest phrase from here of at most so many words that is known, and how many it has (0: none)."""
+    for length in range(min(most, len(words) - at), 0, -1):
+        if (phrase := _phrase(words[at : at + length], language)) in known:
+            return phrase, length
+    return "", 0
+
+
+def _phrase(words: Sequence[str], language: str) -> str:
+    return ("" if language in WITHOUT_SPACES else " ").join(words)
+
+
 @functools.cache
 def _halves(language: str) -> dict[str, int]:
-    joint = "" if language in WITHOUT_SPACES else " "
+    word = r"[\p{L}\p{M}]" if language == "zh" else r"[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*"
     return {
-        joint.join(regex.findall(r"[\p{L}\p{M}]", folded(phrase)) if language == "zh" else
-                   regex.findall(r"[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*", folded(phrase))): hours
+        _phrase(regex.findall(word, said), language): hours
         for half, hours in (("am", 0), ("pm", 12))
-        for phrase in _listed()[language][half].split("|")
-    }  # fmt: skip
+        for said in _said(language, half)
+    }
 
 
 @functools.cache
 def _hours(language: str) -> frozenset[str]:
-    return frozenset(folded(word) for word in _listed()[language]["hour"].split("|"))
+    return frozenset(_said(language, "hour"))
+
+
+def _said(language: str, what: str) -> list[str]:
+    """The words and phrases that are listed for it."""
+    return [folded(phrase) for phrase in _listed()[language][what].split("|")]
 
 
 @functools.cache
@@ -148,35 +158,30 @@ def _listed() -> Mapping[str, Mapping[str, str]]:
 
 @functools.cache
 def _percents(language: str) -> frozenset[str]:
-    return frozenset(folded(word) for word in _listed()[language]["percent"].split("|"))
+    return frozenset(_said(language, "percent"))
 
 
 @functools.cache
 def _parts(language: str) -> dict[str, int]:
     """The words for parts of which there may be several, as in "two thirds"."""
-    listed = _listed()[language].items()
-    return {folded(word): int(value[1:]) for value, words in listed if value[0] == "/" for word in words.split("|")}
+    return {word: int(what[1:]) for what in _listed()[language] if what[0] == "/" for word in _said(language, what)}
 
 
 @functools.cache
 def units(language: str) -> dict[str, str]:
     """The names of units that CLDR has under another name."""
-    listed = _listed()[language].items()
-    return {
-        folded(word): value.removeprefix("unit ")
-        for value, words in listed if value.startswith("unit ")
-        for word in words.split("|")
-    }  # fmt: skip
+    named = [what for what in _listed()[language] if what.startswith("unit ")]
+    return {word: what.removeprefix("unit ") for what in named for word in _said(language, what)}
 
 
 @functools.cache
 def _others(language: str) -> dict[str, float | tuple[float, str]]:
     found: dict[str, float | tuple[float, str]] = {}
-    for value, words in _listed()[language].items():
-        if value[0].isdigit():
-            number, _, unit = value.partition(" ")
-            for word in words.split("|"):
-                found[folded(word)] = (float(number), unit) if unit else float(number)
+    for what in _listed()[language]:
+        if what[0].isdigit():
+            number, _, unit = what.partition(" ")
+            for word in _said(language, what):
+                found[word] = (float(number), unit) if unit else float(number)
     return found
 
 
@@ -225,10 +230,9 @@ def _spelt(words: Sequence[str], at: int, language: str, spelt: Mapping[str, flo
 
 
 def _longest(words: Sequence[str], at: int, language: str, spelt: Mapping[str, float]) -> tuple[float, int]:
-    for length in range(min(5, len(words) - at), 0, -1):
-        phrase = " ".join(words[at : at + length])
-        if phrase in spelt:
-            return spelt[phrase], length
+    phrase, length = _phrase_at(words, at, language, spelt, 5)
+    if length:
+        return spelt[phrase], length
     if at >= len(words):
         return 0.0, 0
     word = words[at]

@@ -59,7 +59,7 @@ def roles_of(words: Sequence[str], content: Container[str], language: str) -> tu
         if after in joining or after in content or after.startswith(("#", "@")):
             after = ""
         marks = () if follows else tuple(one for one in before if one not in joining)
-        found.append(Role(word if word[0] in "#@" else stem(word, language), word, marks, after))
+        found.append(Role(stem(word, language), word, marks, after))
         before = []
     return tuple(found)
 

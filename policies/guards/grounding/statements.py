@@ -97,11 +97,11 @@ def read(text: str, language: str) -> Statement:
     bare = plain(text)
     quantities = scan(tokens(bare, language), language)
     function_words = lexicon(language).function_words
-    order = tuple(word if word[0] in "#@" else stem(word, language) for word in quantities.rest)
+    order = tuple(stem(word, language) for word in quantities.rest)
     said = scan(tokens(without_stance(bare, language), language), language).rest
     content = {word for word in said if word[0] != "#" and word not in function_words and not _ending(word, language)}
-    words = frozenset(word if word[0] == "@" else stem(word, language) for word in content)
-    spoken = tuple(word if word[0] in "#@" else stem(word, language) for word in said)
+    words = frozenset(stem(word, language) for word in content)
+    spoken = tuple(stem(word, language) for word in said)
     roles = roles_of(quantities.rest, content, language)
     return Statement(text, bare, words, order, quantities, stance(bare, language), spoken, roles)
 

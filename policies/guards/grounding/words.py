@@ -53,7 +53,10 @@ def tokens(text: str, language: str) -> list[str]:
 
 @functools.lru_cache(maxsize=16384)
 def stem(word: str, language: str) -> str:
-    """One form for a word's inflections; crude, but the same on both sides."""
+    """One form for a word's inflections; crude, but the same on both sides. What stands for a value, as `quantities`
+    writes numbers and units, has none."""
+    if word.startswith(("#", "@")):
+        return word
     if language == "en":
         return english_stem(word.removesuffix("'s"))
     if language == "ko":

@@ -178,6 +178,8 @@ def test_statements_in_other_words(source: str, text: str, passes: bool) -> None
         ("pl", "na trzecim piętrze przez półtorej godziny", {(3, ""), (1.5, "hour")}),
         ("ru", "двадцать пять минут на третьем этаже, дважды", {(25, "minute"), (3, ""), (2, "")}),
         ("tr", "yirmi beş dakika, yüzde otuz", {(25, "minute"), (30, "percent")}),
+        ("tr", "kalemler düzine", {(12, "")}),
+        ("en", "by the dozen", {(12, "")}),
         ("ar", "تسعين يوما في الطابق الثالث", {(90, "day"), (3, "")}),
         ("ar", "بعد ٩٠ يوما أو ساعتين", {(90, "day"), (2, "hour")}),
         ("hi", "९० दिन, तीसरे तल पर, डेढ़ घंटे", {(90, "day"), (3, ""), (1.5, "hour")}),
