@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sluicegate.retrieval.loaders.equations import linear
+from sluicegate.retrieval.loaders.fonts import FIXED_WIDTH
 from sluicegate.retrieval.loaders.markup import markdown, parsed
 
 __all__ = ["read"]
@@ -19,9 +20,7 @@ _OLDER = bytes.fromhex("d0cf11e0a1b11ae1")
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
-_FIXED = re.compile(
-    r"mono|courier|consol|menlo|inconsolata|source ?code|fira ?code|lucida sans typewriter", re.IGNORECASE
-)
+_FIXED = re.compile(rf"{FIXED_WIDTH}|lucida sans typewriter", re.IGNORECASE)
 _STYLES_PART = "word/styles.xml"
 _STYLES = """
 p[style-name='Title'] => h1:fresh
@@ -124,8 +123,8 @@ def _with_code_by_font(document: Any) -> Any:
     library: Any = documents
     change: Any = transforms
     every = change.get_descendants_of_type(document, library.Paragraph)
-    coded = [id(paragraph) for paragraph in every if _is_code(paragraph, change, library)]
-    if not coded or 2 * len(coded) > len(every):
+    coded = sum(_is_code(paragraph, change, library) for paragraph in every)
+    if not coded or 2 * coded > len(every):
         return document
 
     def marked(paragraph: Any) -> Any:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-__all__ = ["named", "naming", "read_csv", "table", "tables"]
+__all__ = ["naming", "read_csv", "table", "tables", "titles"]
 
 _DELIMITERS = ",;\t|"
 _SAMPLE = 200
@@ -31,9 +31,16 @@ def _line(cells: Sequence[str], width: int) -> str:
     return "| " + " | ".join([*said, *[""] * (width - len(cells))]) + " |"
 
 
-def tables(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The blocks of a table: a row that is one cell from end to end, as in `[text]`, is a paragraph, and the rows below
-    it are a table with the same names."""
+def titles(rows: Sequence[Sequence[str]]) -> int:
+    """How many rows, from the first, are one cell from end to end."""
+    return next((number for number, row in enumerate(rows) if len(row) > 1), len(rows))
+
+
+def tables(rows: Sequence[Sequence[str]], top: int) -> Iterator[str]:
+    """The blocks of a table without `titles`, whose `top` first rows name the columns: a row that is one cell from end
+    to end, as in `[text]`, is a paragraph, and the rows below it are a table with the same names."""
+    names = _named(rows[:top]) or [""] * len(rows[0])
+    rows = rows[top:]
     part: list[Sequence[str]] = []
     for row in rows:
         if len(row) > 1:
@@ -63,10 +70,10 @@ def naming(rows: Sequence[Sequence[str]], *, spanning: bool) -> int:
         for above, name, cells in zip(*rows[:2], below, strict=False)
     )
     values = {cell for column in below[1:] for cell in column}
-    return 2 if own and not values & {*rows[1]} and _headed([named(rows[:2]), *rows[2:]]) else 0
+    return 2 if own and not values & {*rows[1]} and _headed([_named(rows[:2]), *rows[2:]]) else 0
 
 
-def named(rows: Sequence[Sequence[str]]) -> list[str]:
+def _named(rows: Sequence[Sequence[str]]) -> list[str]:
     """The names of the columns that these rows give them together."""
     return [" ".join({text: None for text in column if text}) for column in zip(*rows, strict=True)]
 
@@ -80,8 +87,8 @@ def _headed(rows: Sequence[Sequence[str]]) -> bool:
     first, *below = ([cell.strip() for cell in row] for row in rows)
     corner = not first[0] and all(row[0] for row in below)
     columns = [*zip(*below, strict=True)]
-    named = all(_names(cell, columns[at], first) for at, cell in enumerate(first) if at or not corner)
-    return named and not all(row[0].endswith(":") for row in (first, *below))
+    all_named = all(_names(cell, columns[at], first) for at, cell in enumerate(first) if at or not corner)
+    return all_named and not all(row[0].endswith(":") for row in (first, *below))
 
 
 def _names(cell: str, below: Sequence[str], first: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise, takewhile
 
-from sluicegate.retrieval.loaders.grid import named, naming, tables
+from sluicegate.retrieval.loaders.grid import naming, tables, titles
 from sluicegate.segmentation import UNSPACED
 
 __all__ = ["Page", "PageLine", "PageTable", "markdown", "wrapped"]
@@ -90,12 +90,10 @@ class PageTable:
 
     @property
     def markdown(self) -> str:
-        # a title from end to end
-        start = next((n for n, row in enumerate(self.rows) if len(row) > 1), len(self.rows))
-        titles, rows = [row[0] for row in self.rows[:start]], self.rows[start:]
-        top = naming(rows, spanning=self.spanning)
-        made = tables(named(rows[:top]) or [""] * len(rows[0]), rows[top:]) if rows else ()
-        return "\n\n".join([*titles, *made])
+        start = titles(self.rows)
+        rows = self.rows[start:]
+        made = tables(rows, naming(rows, spanning=self.spanning)) if rows else ()
+        return "\n\n".join([*(row[0] for row in self.rows[:start]), *made])
 
 
 Page = list[PageLine | PageTable]

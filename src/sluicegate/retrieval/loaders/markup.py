@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sluicegate.retrieval.loaders.grid import named, naming, tables
+from sluicegate.retrieval.loaders.grid import naming, tables, titles
 
 __all__ = ["content", "markdown", "parsed"]
 
@@ -164,15 +164,13 @@ def _table(element: Any) -> list[str]:
     layout = element.get("role") in {"presentation", "none"} or element.find("table")
     if layout or max((len(row) for row in rows), default=0) < 2:
         return [*captions, *(block for row in found for cell in _cells(row) for block in _blocks(cell))]
-    # a title from end to end
-    start = next(n for n, row in enumerate(rows) if len(row) > 1)
+    start = titles(rows)
     captions += [row[0] for row in rows[:start]]
     rows, heads = rows[start:], heads[start:]
     top = next((n for n, (row, head) in enumerate(zip(rows, heads, strict=True)) if not head or len(row) < 2), 1)
     if not top and not element.find("th"):
         top = naming(rows, spanning=spanning[start])
-    top = top if top < len(rows) else 0
-    return [*captions, *tables(named(rows[:top]) or [""] * len(rows[0]), rows[top:])]
+    return [*captions, *tables(rows, top if top < len(rows) else 0)]
 
 
 def _grid(found: Sequence[Any]) -> tuple[list[list[str]], list[bool], list[bool]]:

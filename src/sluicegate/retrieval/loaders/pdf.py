@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from sluicegate.retrieval.loaders.fonts import FIXED_WIDTH
 from sluicegate.retrieval.loaders.layout import Page, PageLine, PageTable, markdown, wrapped
 from sluicegate.retrieval.loaders.ruling import Box, drawn, grids
 
@@ -23,7 +24,7 @@ _WIDE = 0.8
 """Of the height of letters: more than so much space lies between two cells, or between words of justified text."""
 _FIXED = 1
 """The flag FixedPitch of a font (PDF 1.7, 9.8.2)."""
-_FIXED_NAMES = re.compile(rb"mono|courier|consol|menlo|inconsolata|source ?code|fira ?code", re.IGNORECASE)
+_FIXED_NAMES = re.compile(FIXED_WIDTH.encode(), re.IGNORECASE)
 _TURN = math.pi / 12
 """Letters that are turned by this or more, and others not, are no part of the lines around them: a stamp in the margin,
 or a word across the page."""
