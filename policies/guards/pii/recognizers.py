@@ -5,11 +5,11 @@ postal code) count only beside a word that says what they are. Sources: ISO/IEC 
 (IBAN), SSA (social security numbers never issued), ITU-T E.164 (at most 15 digits), BIP 173 and base58 (wallets).
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
 from sluicegate.policies.guards.checking import Finding
+from sluicegate.policies.guards.pii.network import TOP_LEVEL, ip_addresses, mac_addresses, urls
 from sluicegate.policies.guards.pii.phones import phones
 from sluicegate.policies.guards.pii.plain_forms import in_original, plain_forms
 
@@ -59,7 +59,7 @@ def _email(text: str) -> Iterator[_Span]:
         return
     for found in _SPELT_OUT.finditer(text):
         # "look at this dot com boom": only beside a word for mail, and under a domain that there is
-        if found[0].rpartition(" ")[2].casefold() in _TOP_LEVEL and _TO_WRITE_TO.search(text[: found.start()][-60:]):
+        if found[0].rpartition(" ")[2].casefold() in TOP_LEVEL and _TO_WRITE_TO.search(text[: found.start()][-60:]):
             yield found.span()
     for start, end in _spans(_EMAIL, text):
         local = re.split(r"@|\s?[\[({]", text[start:end], maxsplit=1)[0]
@@ -195,99 +195,6 @@ def _id_number(text: str) -> Iterator[_Span]:
     return _spans(_ID_NUMBER, text)
 
 
-# addresses of machines -----------------------------------------------------------------------------------------------
-
-_IPV4 = re.compile(
-    r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d"
-    r"|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)",
-    re.ASCII,
-)
-_VERSION = re.compile(
-    r"(?i)(?:\b(?:v|ver|version|release|build|firmware|kernel|section|chapter|clause|article|paragraph|abschnitt|kapitel)|§)"
-    r"\.?\s?$"
-)
-_IPV6 = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?:/\d{1,3})?(?![\w:])"
-    r"|(?<![\w:.])::ffff:(?:\d{1,3}\.){3}\d{1,3}(?![\w:]|\.\d)"
-    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?:/\d{1,3})?(?![\w:.])",
-    re.ASCII | re.IGNORECASE,
-)
-_MAC = re.compile(
-    r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])"
-    r"|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b",
-    re.ASCII,
-)
-
-
-def _ip_address(text: str) -> Iterator[_Span]:
-    if "::" in text or text.count(":") >= 5:
-        for start, end in _spans(_IPV6, text):
-            try:
-                address = ipaddress.IPv6Interface(re.sub(r"%\w+", "", text[start:end]))
-            except ValueError:
-                continue
-            if not _is_nobodys(address, text[:start]):
-                yield start, end
-    # one that is written as a part of an IPv6 address has been found with it
-    for start, end in _spans(_IPV4, text):
-        address = ipaddress.IPv4Interface(text[start:end]) if _prefix_fits(text[start:end]) else None
-        if address and not _VERSION.search(text[max(0, start - 12) : start]) and not _is_nobodys(address, text[:start]):
-            yield start, end
-
-
-_RESOLVERS = frozenset(
-    re.findall(r"[\d.]+", "8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220")
-)
-"""Public name servers, which everybody uses."""
-_NETWORK = re.compile(r"(?i)\b(?:(?:sub)?net ?mask|mask|subnet|cidr|network|broadcast|wildcard)\W{0,3}(?:is )?$")
-
-
-def _prefix_fits(written: str) -> bool:
-    return int(written.partition("/")[2] or 0) <= 32
-
-
-def _is_nobodys(address: ipaddress.IPv4Interface | ipaddress.IPv6Interface, before: str) -> bool:
-    """A net, a mask, or an address that everybody has: of no one machine."""
-    number = int(address.ip)
-    rest = ~number & 0xFFFFFFFF
-    is_mask = address.version == 4 and number >= 0xFF000000 and rest & (rest + 1) == 0
-    is_net = address.network.prefixlen < address.max_prefixlen and address.ip == address.network.network_address
-    return (
-        is_mask
-        or is_net
-        or address.ip.is_loopback
-        or address.ip.is_unspecified
-        or str(address.ip) in _RESOLVERS
-        or bool(_NETWORK.search(before[-30:]))
-    )
-
-
-def _mac_address(text: str) -> Iterator[_Span]:
-    return _spans(_MAC, text)
-
-
-_DOMAINS = (
-    "com|org|net|edu|gov|mil|int|io|co|ai|app|dev|info|biz|eu|uk|us|ca|de|fr|it|es|nl|be|ch|at|se|no|dk"
-    "|fi|pl|cz|sk|hu|ro|bg|gr"
-    "|pt|ie|br|mx|ar|cl|au|nz|jp|cn|kr|in|ru|ua|tr|il|za|cy|ee|lv|lt|si|hr|is|online|site|shop|cloud|tech|xyz|me|tv"
-)
-_TOP_LEVEL = frozenset(_DOMAINS.split("|"))
-_URL = re.compile(
-    r"(?i)\b(?:https?|ftps?|wss?)://[^\s<>\"'`()\[\]{}|\\^]+(?:\([^\s()]*\)[^\s<>\"'`()]*)?"
-    rf"|(?<![\w@.-])www\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"'`()]*)?"
-    rf"|(?<![\w@./-])(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.)+(?:{_DOMAINS})(?![\w@-]"
-    rf"|\.\w)(?:/[^\s<>\"'`()]*)?"
-)
-
-
-def _url(text: str) -> Iterator[_Span]:
-    if "." not in text and "://" not in text:
-        return
-    for start, end in _spans(_URL, text):
-        if "@sha256:" not in text[start:end]:  # a container's image
-            yield start, start + len(text[start:end].rstrip(".,;:!?"))
-
-
 # dates and times -----------------------------------------------------------------------------------------------------
 
 _MONTHS = (
@@ -420,9 +327,9 @@ _RECOGNISERS: dict[str, Callable[[str], Iterator[_Span]]] = {
     "crypto-wallet": _crypto_wallet,
     "ssn": _ssn,
     "id-number": _id_number,
-    "ip-address": _ip_address,
-    "mac-address": _mac_address,
-    "url": _url,
+    "ip-address": ip_addresses,
+    "mac-address": mac_addresses,
+    "url": urls,
     "date-time": _date_time,
     "phone": phones,
     "age": _age,
